@@ -1,0 +1,54 @@
+import { defineConfig } from 'eslint/config';
+import tseslint from 'typescript-eslint';
+
+// + - * / and Math.sqrt are exact to the last bit on every machine; these are not, and JavaScript engines differ in them.
+const inexact = [
+  ['exp', 'expm1', 'log', 'log1p', 'log2', 'log10', 'pow', 'cbrt', 'hypot'],
+  ['sin', 'cos', 'tan', 'asin', 'acos', 'atan', 'atan2', 'sinh', 'cosh', 'tanh', 'asinh', 'acosh', 'atanh'],
+].flat();
+
+export default defineConfig(
+  { ignores: ['dist/', 'build/', 'native/', 'wasm/', 'node_modules/'] },
+  {
+    files: ['**/*.ts'],
+    extends: [tseslint.configs.strictTypeChecked, tseslint.configs.stylisticTypeChecked],
+    languageOptions: { parserOptions: { projectService: true, tsconfigRootDir: import.meta.dirname } },
+    rules: {
+      eqeqeq: 'error',
+      'no-console': 'error',
+      '@typescript-eslint/restrict-template-expressions': ['error', { allowNumber: true, allowBoolean: true }],
+      '@typescript-eslint/prefer-for-of': 'off',
+      '@typescript-eslint/no-unnecessary-condition': ['error', { allowConstantLoopConditions: 'only-allowed-literals' }],
+      '@typescript-eslint/no-confusing-void-expression': ['error', { ignoreArrowShorthand: true }],
+    },
+  },
+  {
+    // Every number on the way to a weight has the same bits on every machine.
+    files: ['src/**/*.ts'],
+    ignores: ['src/reference.ts', 'src/cli/**'],
+    rules: {
+      'no-restricted-properties': [
+        'error',
+        ...inexact.map((property) => ({ object: 'Math', property, message: 'Its bits depend on the machine; use a kernel of the plan.' })),
+        { object: 'Math', property: 'random', message: 'One seed decides everything; use the Philox generator.' },
+      ],
+      'no-restricted-syntax': [
+        'error',
+        {
+          selector:
+            "BinaryExpression[operator='**']:not([left.type='Literal'][right.raw=/^[0-9]+$/]), AssignmentExpression[operator='**=']",
+          message: 'Its bits depend on the machine; multiply.',
+        },
+      ],
+    },
+  },
+  {
+    files: ['src/cli/**', 'bench/**', 'examples/**'],
+    rules: { 'no-console': 'off' },
+  },
+  {
+    // Tests say what a value is by using it.
+    files: ['test/**/*.ts'],
+    rules: { '@typescript-eslint/no-non-null-assertion': 'off', 'no-console': 'off' },
+  },
+);

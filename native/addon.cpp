@@ -1,0 +1,360 @@
+// The Node-API door to the engine: memory, programs, jobs. Arguments come from src/native.ts alone, which checks them;
+// this file checks again only what would break memory safety. State is per environment: no globals but the team.
+#include <napi.h>
+
+#include <memory>
+#include <mutex>
+#include <new>
+#include <string>
+#include <vector>
+
+#include "cpu.h"
+#include "team.h"
+
+#ifdef GRADMILL_COUNT_ALLOCATIONS
+#include "allocations.h"
+#endif
+
+namespace gradmill {
+namespace {
+
+using Napi::CallbackInfo;
+
+struct Free {
+  void operator()(char* memory) const { ::operator delete(memory, std::align_val_t(64)); }
+};
+
+// A 64-byte-aligned range of a SharedArrayBuffer, kept alive while native code may touch it. Scripts cannot detach or
+// resize shared memory, so a pointer into it stays valid.
+class Memory : public Napi::ObjectWrap<Memory> {
+ public:
+  static Napi::Function Class(Napi::Env env) { return DefineClass(env, "Memory", {InstanceAccessor<&Memory::Offset>("offset")}); }
+
+  // new Memory(bytes: Uint8Array over a SharedArrayBuffer with 64 bytes to spare)
+  explicit Memory(const CallbackInfo& info) : Napi::ObjectWrap<Memory>(info) {
+    auto bytes = info[0].As<Napi::Uint8Array>();
+    uint8_t* start = bytes.Data();
+    offset_ = uint32_t(-reinterpret_cast<uintptr_t>(start) & 63);
+    data_ = reinterpret_cast<char*>(start) + offset_;
+    size_ = bytes.ByteLength() < 64 ? 0 : bytes.ByteLength() - 64;
+    bytes_ = Napi::Persistent(bytes.As<Napi::Object>());
+    // V8 does not count shared memory: without this, forgotten models would not hurry its collector.
+    Napi::MemoryManagement::AdjustExternalMemory(info.Env(), int64_t(size_));
+  }
+  void Finalize(Napi::Env env) override { Napi::MemoryManagement::AdjustExternalMemory(env, -int64_t(size_)); }
+
+  char* data() const { return data_; }
+  size_t size() const { return size_; }
+
+ private:
+  Napi::Value Offset(const CallbackInfo& info) { return Napi::Number::New(info.Env(), offset_); }
+
+  Napi::ObjectReference bytes_;
+  char* data_;
+  size_t size_;
+  uint32_t offset_;
+};
+
+class Gradmill;
+
+// A loaded plan over an arena, with the data sets bound to it.
+class LoadedProgram : public Napi::ObjectWrap<LoadedProgram> {
+ public:
+  static Napi::Function Class(Napi::Env env) {
+    return DefineClass(env, "Program",
+                       {InstanceMethod<&LoadedProgram::SetFeed>("feed"), InstanceMethod<&LoadedProgram::RunHere>("run"),
+                        InstanceMethod<&LoadedProgram::Predict>("predict"), InstanceMethod<&LoadedProgram::Start>("start")});
+  }
+  explicit LoadedProgram(const CallbackInfo& info);
+
+ private:
+  std::string Load(const CallbackInfo& info);
+  void SetFeed(const CallbackInfo& info);
+  Napi::Value RunHere(const CallbackInfo& info);
+  Napi::Value Predict(const CallbackInfo& info);
+  Napi::Value Start(const CallbackInfo& info);
+  bool ReadRun(const CallbackInfo& info, Run& run);
+  bool RunBatches(Run& run, char* scratch);
+
+  std::vector<Instruction> instructions_;
+  std::vector<Step> steps_;
+  Program program_ = {};
+  Feed feeds_[feedCount] = {};
+  Napi::ObjectReference arena_, feedMemory_[feedCount];
+  bool running_ = false;
+
+  friend class Gradmill;
+};
+
+// A job in flight: holds its program until the promise is settled.
+struct PendingRun {
+  Job job;
+  Napi::Promise::Deferred deferred;
+  Napi::ObjectReference program;
+};
+
+// One environment's state.
+class Gradmill : public Napi::Addon<Gradmill> {
+ public:
+  Gradmill(Napi::Env env, Napi::Object exports) {
+    const char* names[4];
+    const int count = supportedIsas(names);
+    auto isas = Napi::Array::New(env, size_t(count));
+    for (int i = 0; i < count; i++) isas[uint32_t(i)] = Napi::String::New(env, names[i]);
+    auto ops = Napi::Array::New(env, opCount);
+    for (uint32_t i = 0; i < opCount; i++) {
+      const OpInfo& info = opInfo(i);
+      auto op = Napi::Object::New(env);
+      op["name"] = Napi::String::New(env, info.name);
+      op["dims"] = Napi::String::New(env, info.dims);
+      op["immediates"] = Napi::String::New(env, info.immediates);
+      op["operands"] = Napi::String::New(env, info.operands);
+      ops[i] = op;
+    }
+    memoryClass_ = Napi::Persistent(Memory::Class(env));
+    DefineAddon(exports, {InstanceValue("isas", isas, napi_enumerable),
+                          InstanceValue("cores", Napi::Number::New(env, usableCores()), napi_enumerable),
+                          InstanceValue("ops", ops, napi_enumerable),
+                          InstanceValue("Memory", memoryClass_.Value(), napi_enumerable),
+                          InstanceValue("Program", LoadedProgram::Class(env), napi_enumerable),
+                          InstanceMethod("configure", &Gradmill::Configure),
+                          InstanceMethod("gemm", &Gradmill::Gemm),
+#ifdef GRADMILL_COUNT_ALLOCATIONS
+                          InstanceMethod("allocations", &Gradmill::Allocations),
+#endif
+                         });
+    scratch_.reset(static_cast<char*>(::operator new(scratchBytes(), std::align_val_t(64))));
+  }
+
+  // A job's end, told on a team's thread.
+  static void Finished(Job* job) {
+    auto* self = const_cast<Gradmill*>(static_cast<const Gradmill*>(job->owner));
+    {
+      std::lock_guard<std::mutex> lock(self->mutex_);
+      self->finished_.push_back(reinterpret_cast<PendingRun*>(job));
+    }
+    self->settle_.NonBlockingCall();
+  }
+
+  void Submit(Napi::Env env, PendingRun* pending) {
+    if (!joined_) Join(env);
+    if (outstanding_++ == 0) settle_.Ref(env);
+    pending->job.owner = this;
+    pending->job.finished = Finished;
+    submit(&pending->job);
+  }
+
+  bool IsMemory(Napi::Value value) const { return value.IsObject() && value.As<Napi::Object>().InstanceOf(memoryClass_.Value()); }
+  char* scratch() const { return scratch_.get(); }
+
+ private:
+  void Join(Napi::Env env) {
+    joined_ = true;
+    settle_ = Napi::ThreadSafeFunction::New(env, Napi::Function::New(env, [this](const CallbackInfo& info) { Settle(info.Env()); }),
+                                            "gradmill", 0, 1);
+    settle_.Unref(env);
+    // Hooks run in reverse order: this one before settle_'s own, so that no job ends into a closed function.
+    env.AddCleanupHook([this] { leaveTeam(this); });
+    joinTeam(threads_);
+  }
+
+  void Settle(Napi::Env env) {
+    for (;;) {
+      PendingRun* pending = nullptr;
+      {
+        std::lock_guard<std::mutex> lock(mutex_);
+        if (finished_.empty()) return;
+        pending = finished_.front();
+        finished_.erase(finished_.begin());
+      }
+      std::unique_ptr<PendingRun> owned(pending);
+      if (--outstanding_ == 0) settle_.Unref(env);
+      Napi::HandleScope scope(env);
+      LoadedProgram::Unwrap(owned->program.Value())->running_ = false;
+      owned->deferred.Resolve(env.Undefined());
+    }
+  }
+
+  void Configure(const CallbackInfo& info) { threads_ = info[0].As<Napi::Number>().Int32Value(); }
+
+  // gemm(isa, strict, m, n, k, a, b, c, lda, ldb, ldc, transposeA, transposeB, alpha, beta)
+  Napi::Value Gemm(const CallbackInfo& info) {
+    const KernelTable* table = kernelTable(info[0].As<Napi::String>().Utf8Value().c_str(), info[1].As<Napi::Boolean>());
+    const auto size = [&](int i) { return size_t(info[i].As<Napi::Number>().Int64Value()); };
+    const auto array = [&](int i) { return info[i].As<Napi::Float32Array>(); };
+    const GemmArguments g = {size(2),
+                             size(3),
+                             size(4),
+                             array(5).Data(),
+                             array(6).Data(),
+                             array(7).Data(),
+                             size(8),
+                             size(9),
+                             size(10),
+                             info[11].As<Napi::Boolean>(),
+                             info[12].As<Napi::Boolean>(),
+                             info[13].As<Napi::Number>().FloatValue(),
+                             info[14].As<Napi::Number>().FloatValue()};
+    const auto fits = [](size_t rows, size_t columns, size_t stride, size_t length) {
+      if (rows == 0 || columns == 0) return true;
+      return stride >= columns && length >= columns && (length - columns) / stride >= rows - 1;
+    };
+    if (!table || !fits(g.transposeA ? g.k : g.m, g.transposeA ? g.m : g.k, g.lda, array(5).ElementLength()) ||
+        !fits(g.transposeB ? g.n : g.k, g.transposeB ? g.k : g.n, g.ldb, array(6).ElementLength()) ||
+        !fits(g.m, g.n, g.ldc, array(7).ElementLength())) {
+      Napi::Error::New(info.Env(), "gemm: arguments out of bounds").ThrowAsJavaScriptException();
+      return info.Env().Undefined();
+    }
+    table->gemm(g, scratch_.get());
+    return info.Env().Undefined();
+  }
+
+#ifdef GRADMILL_COUNT_ALLOCATIONS
+  Napi::Value Allocations(const CallbackInfo& info) { return Napi::Number::New(info.Env(), double(allocationCount())); }
+#endif
+
+  Napi::FunctionReference memoryClass_;
+  Napi::ThreadSafeFunction settle_;
+  std::unique_ptr<char, Free> scratch_;
+  std::mutex mutex_;
+  std::vector<PendingRun*> finished_;
+  int outstanding_ = 0, threads_ = 1;
+  bool joined_ = false;
+};
+
+ElementType elementType(napi_typedarray_type type) {
+  switch (type) {
+    case napi_int8_array: return ElementType::i8;
+    case napi_uint8_array:
+    case napi_uint8_clamped_array: return ElementType::u8;
+    case napi_int16_array: return ElementType::i16;
+    case napi_uint16_array: return ElementType::u16;
+    case napi_int32_array: return ElementType::i32;
+    case napi_uint32_array: return ElementType::u32;
+    case napi_float32_array: return ElementType::f32;
+    case napi_float64_array: return ElementType::f64;
+    default: return ElementType::count;
+  }
+}
+
+uint64_t bytesOf(ElementType type) { return type <= ElementType::u8 ? 1 : type <= ElementType::u16 ? 2 : type == ElementType::f64 ? 8 : 4; }
+
+void fail(Napi::Env env, const std::string& message) { Napi::Error::New(env, message).ThrowAsJavaScriptException(); }
+
+// new Program(arena: Memory, words: Uint32Array, isa: string, strict: boolean, threads: number)
+LoadedProgram::LoadedProgram(const CallbackInfo& info) : Napi::ObjectWrap<LoadedProgram>(info) {
+  const std::string reason = Load(info);
+  if (!reason.empty()) fail(info.Env(), reason);
+}
+
+// Why the plan is refused, or nothing.
+std::string LoadedProgram::Load(const CallbackInfo& info) {
+  if (!info.Env().GetInstanceData<Gradmill>()->IsMemory(info[0])) return "the arena is no Memory";
+  const Memory* memory = Memory::Unwrap(info[0].As<Napi::Object>());
+  if (memory->size() < sizeof(ControlBlock)) return "the arena is too small";
+  auto words = info[1].As<Napi::Uint32Array>();
+  instructions_.resize(words.ByteLength() / sizeof(Instruction));
+  if (!instructions_.empty()) memcpy(static_cast<void*>(instructions_.data()), words.Data(), instructions_.size() * sizeof(Instruction));
+  steps_.resize(stepLimit(uint32_t(instructions_.size())));
+  program_.table = kernelTable(info[2].As<Napi::String>().Utf8Value().c_str(), info[3].As<Napi::Boolean>());
+  if (!program_.table) return "unsupported instruction set";
+  program_.arena = memory->data();
+  program_.instructions = instructions_.data();
+  program_.instructionCount = uint32_t(instructions_.size());
+  program_.steps = steps_.data();
+  program_.threads = info[4].As<Napi::Number>().Uint32Value();
+  const LoadError error = load(program_, memory->size());
+  if (error.reason)
+    return "instruction " + std::to_string(error.instruction) + ": " + error.reason + (error.operand ? std::string(": ") + error.operand : "");
+  arena_ = Napi::Persistent(info[0].As<Napi::Object>());
+  return "";
+}
+
+// feed(slot, memory | undefined, type, rows, columns): a data set for the runs that follow
+void LoadedProgram::SetFeed(const CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  const uint32_t slot = info[0].As<Napi::Number>().Uint32Value();
+  if (running_ || slot >= feedCount) return fail(env, "the program is running");
+  if (!env.GetInstanceData<Gradmill>()->IsMemory(info[1])) {
+    feeds_[slot] = {};
+    feedMemory_[slot].Reset();
+    return;
+  }
+  const Memory* memory = Memory::Unwrap(info[1].As<Napi::Object>());
+  const auto type = ElementType(info[2].As<Napi::Number>().Uint32Value());
+  const auto rows = uint64_t(info[3].As<Napi::Number>().Int64Value());
+  const uint32_t columns = info[4].As<Napi::Number>().Uint32Value();
+  if (type >= ElementType::count || (columns && rows > memory->size() / columns / bytesOf(type))) return fail(env, "the data set is larger than its memory");
+  feeds_[slot] = {memory->data(), rows, columns, type};
+  feedMemory_[slot] = Napi::Persistent(info[1].As<Napi::Object>());
+}
+
+// (from, to, firstRow, rowCount, batch)
+bool LoadedProgram::ReadRun(const CallbackInfo& info, Run& run) {
+  const auto number = [&](int i) { return info[i].As<Napi::Number>().Int64Value(); };
+  run = {uint32_t(number(0)), uint32_t(number(1)), uint32_t(number(4)), uint64_t(number(2)), uint64_t(number(3)), {}};
+  for (uint32_t i = 0; i < feedCount; i++) run.feeds[i] = feeds_[i];
+  const char* reason = running_ ? "the program is running" : checkRun(program_, run);
+  if (reason) fail(info.Env(), reason);
+  return !reason;
+}
+
+bool LoadedProgram::RunBatches(Run& run, char* scratch) {
+  const uint32_t never = 0;
+  uint64_t at = 0;
+  do {
+    if (!runBatch(program_, run, at, nullptr, scratch, &never)) return false;
+    at += run.batch;
+  } while (at < run.rowCount);
+  return true;
+}
+
+// run(from, to, firstRow, rowCount, batch): on this thread; false when a fault was recorded
+Napi::Value LoadedProgram::RunHere(const CallbackInfo& info) {
+  Run run;
+  if (!ReadRun(info, run)) return info.Env().Undefined();
+  return Napi::Boolean::New(info.Env(), RunBatches(run, info.Env().GetInstanceData<Gradmill>()->scratch()));
+}
+
+// predict(from, to, rows, batch, x, columns, out, outColumns): on this thread, straight from and into the caller's arrays
+Napi::Value LoadedProgram::Predict(const CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  const auto number = [&](int i) { return info[i].As<Napi::Number>().Uint32Value(); };
+  const auto x = info[4].As<Napi::TypedArray>();
+  auto out = info[6].As<Napi::Float32Array>();
+  const uint64_t rows = number(2);
+  void* data = nullptr;
+  napi_typedarray_type type;
+  size_t length = 0;
+  if (napi_get_typedarray_info(env, x, &type, &length, &data, nullptr, nullptr) != napi_ok) return env.Undefined();
+  Run run = {number(0), number(1), number(3), 0, rows, {}};
+  run.feeds[feedInput] = {data, rows, number(5), elementType(type)};
+  run.feeds[feedOutput] = {out.Data(), rows, number(7), ElementType::f32};
+  const char* reason = running_ ? "the program is running" : checkRun(program_, run);
+  if (!reason && (run.feeds[feedInput].type == ElementType::count || length < rows * number(5) || out.ElementLength() < rows * number(7)))
+    reason = "an array is too short";
+  if (reason) {
+    fail(env, reason);
+    return env.Undefined();
+  }
+  return Napi::Boolean::New(env, RunBatches(run, env.GetInstanceData<Gradmill>()->scratch()));
+}
+
+// start(from, to, firstRow, rowCount, batch): on the team's threads; the promise is settled when the run has ended
+Napi::Value LoadedProgram::Start(const CallbackInfo& info) {
+  Run run;
+  if (!ReadRun(info, run)) return info.Env().Undefined();
+  running_ = true;
+  auto* pending = new PendingRun{{}, Napi::Promise::Deferred::New(info.Env()), Napi::Persistent(info.This().As<Napi::Object>())};
+  pending->job.program = &program_;
+  pending->job.run = run;
+  const Napi::Promise promise = pending->deferred.Promise();
+  info.Env().GetInstanceData<Gradmill>()->Submit(info.Env(), pending);
+  return promise;
+}
+
+}  // namespace
+}  // namespace gradmill
+
+using GradmillAddon = gradmill::Gradmill;
+NODE_API_ADDON(GradmillAddon)

@@ -1,0 +1,16 @@
+// What this machine offers: instruction sets, and the cores that this process may use. Called once, when the library loads.
+#pragma once
+#include "kernels.h"
+
+namespace gradmill {
+
+// The tables this processor and operating system can run, best last. Returns how many were written to `names` (at most 4).
+int supportedIsas(const char* (&names)[4]);
+
+// The table for an instruction set's name, or null if it is unknown or unsupported here.
+const KernelTable* kernelTable(const char* isa, bool strict);
+
+// Cores by affinity mask and cgroup quota, at least 1.
+int usableCores();
+
+}  // namespace gradmill

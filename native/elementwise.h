@@ -1,0 +1,110 @@
+// Element by element: activations and their derivatives, bias, and what a gemm does to a block of c it has just finished.
+#pragma once
+#include "activations.h"
+#include "gemm.h"
+#include "reduce.h"
+
+namespace gradmill {
+namespace {
+
+// y = f(x) over n elements; f maps F to F.
+template <class Function>
+static inline void map(const float* x, float* y, size_t n, Function f) {
+  forVectors(n, [&](size_t i, int count) { f(F::loadPartial(x + i, count)).storePartial(y + i, count); });
+}
+
+template <class Function>
+static inline void map(const float* x, const float* v, float* y, size_t n, Function f) {
+  forVectors(n, [&](size_t i, int count) { f(F::loadPartial(x + i, count), F::loadPartial(v + i, count)).storePartial(y + i, count); });
+}
+
+// + bias, then y = a(c) or c = c ⊙ a'(v); each is the unfused op on the same elements in the same order.
+struct LayerEpilogue {
+  static constexpr bool present = true;
+  const float* bias;  // [n] or null
+  float* y;           // [m, n], c itself, or null for no activation
+  const float* v;     // [m, n] or null
+  int activation;
+  float parameter;
+
+  void operator()(float* c, size_t ldc, size_t row, size_t column, size_t rows, size_t columns) const {
+    if (bias)
+      for (size_t i = 0; i < rows; i++) map(c + i * ldc, bias + column, c + i * ldc, columns, [](F a, F b) { return a + b; });
+    if (!y && !v) return;
+    const F p = F::set(parameter);
+    withActivation(activation, [&](auto kind) {
+      for (size_t i = 0; i < rows; i++) {
+        const size_t offset = (row + i) * ldc + column;
+        if (v)
+          map(c + i * ldc, v + offset, c + i * ldc, columns, [&](F dY, F at) { return dY * activationDerivative<kind.value>(at, p); });
+        else
+          map(c + i * ldc, y + offset, columns, [&](F z) { return activate<kind.value>(z, p); });
+      }
+    });
+  }
+};
+
+namespace ops {
+
+static void addBias(const Call& call, uint32_t part, uint32_t parts, char*) {
+  const size_t n = call.n;
+  const Range rows = share(call.m, 1, part, parts);
+  for (size_t i = rows.begin; i < rows.end; i++)
+    map(floats(call, 0) + i * n, floats(call, 1), floats(call, 2) + i * n, n, [](F x, F b) { return x + b; });
+}
+
+static void activate(const Call& call, uint32_t part, uint32_t parts, char*) {
+  const Range at = share(size_t(call.m) * call.n, virtualLanes, part, parts);
+  const F parameter = F::set(immediateFloat(call, 1));
+  withActivation(int(call.immediates[0]), [&](auto kind) {
+    map(floats(call, 0) + at.begin, floats(call, 1) + at.begin, at.end - at.begin,
+        [&](F z) { return gradmill::activate<kind.value>(z, parameter); });
+  });
+}
+
+static void activationGradient(const Call& call, uint32_t part, uint32_t parts, char*) {
+  const Range at = share(size_t(call.m) * call.n, virtualLanes, part, parts);
+  const F parameter = F::set(immediateFloat(call, 1));
+  withActivation(int(call.immediates[0]), [&](auto kind) {
+    map(floats(call, 0) + at.begin, floats(call, 1) + at.begin, floats(call, 2) + at.begin, at.end - at.begin,
+        [&](F dY, F v) { return dY * activationDerivative<kind.value>(v, parameter); });
+  });
+}
+
+static void fill(const Call& call, uint32_t part, uint32_t parts, char*) {
+  const Range at = share(call.m, virtualLanes, part, parts);
+  for (size_t i = at.begin; i < at.end; i++) floats(call, 0)[i] = immediateFloat(call, 0);
+}
+
+// The part's block of c, with the epilogue that the instruction asks for.
+static void gemm(const Call& call, uint32_t part, uint32_t, char* scratch) {
+  const uint32_t gridRows = call.grid & 0xFFFF, gridColumns = call.grid >> 16;
+  const Range rows = share(call.m, mr, part / gridColumns, gridRows), columns = share(call.n, nr, part % gridColumns, gridColumns);
+  const bool transposeA = call.immediates[0] & 1, transposeB = call.immediates[0] & 2;
+  const size_t lda = transposeA ? call.m : call.k, ldb = transposeB ? call.k : call.n, ldc = call.n;
+  const size_t corner = rows.begin * ldc + columns.begin;
+  const GemmArguments g = {rows.end - rows.begin,
+                           columns.end - columns.begin,
+                           call.k,
+                           floats(call, 0) + (transposeA ? rows.begin : rows.begin * lda),
+                           floats(call, 1) + (transposeB ? columns.begin * ldb : columns.begin),
+                           floats(call, 2) + corner,
+                           lda,
+                           ldb,
+                           ldc,
+                           transposeA,
+                           transposeB,
+                           1.0f,
+                           immediateFloat(call, 1)};
+  const float *bias = floats(call, 3), *v = floats(call, 5);
+  const int activation = int(call.immediates[2]);
+  float* y = v || activation == 0 ? nullptr : call.operands[4] ? floats(call, 4) : floats(call, 2);
+  if (!bias && !y && !v) return gradmill::gemm(g, scratch, NoEpilogue());
+  gradmill::gemm(g, scratch,
+                 LayerEpilogue{bias ? bias + columns.begin : nullptr, y ? y + corner : nullptr, v ? v + corner : nullptr, activation,
+                               immediateFloat(call, 3)});
+}
+
+}  // namespace ops
+}  // namespace
+}  // namespace gradmill

@@ -1,0 +1,325 @@
+// Load, check and replay. The walk: load() decodes instructions to steps; runBatch() runs them in order; a step with more
+// than one part is opened to the crew in runStep().
+#include "engine.h"
+
+namespace gradmill {
+namespace {
+
+constexpr uint32_t elementSize(ElementType type) {
+  constexpr uint32_t sizes[] = {1, 1, 2, 2, 4, 4, 4, 8};
+  return sizes[uint32_t(type)];
+}
+
+// Reads the strings of ops.h at compile time: a mistake there is a compile error.
+constexpr OpInfo parse(const char* name, Split split, int phases, const char* dims, const char* immediates, const char* operands) {
+  OpInfo info = {name, dims, immediates, operands, split, uint8_t(phases), 0, 0, 0, {}};
+  char dimNames[3] = {};
+  for (const char* p = dims; *p; p++)
+    if (*p != ' ') dimNames[info.dimCount++] = *p;
+  for (const char* p = immediates; *p; p++)
+    if (*p != ' ' && (p == immediates || p[-1] == ' ')) info.immediateCount++;
+  for (const char* p = operands; *p;) {
+    OperandInfo& operand = info.operand[info.operandCount++];
+    operand.constant = 1;
+    operand.type = ElementType::f32;
+    for (int i = 0; *p != '['; p++) operand.name[i++] = *p;
+    for (p++; *p != ']';) {
+      if (*p == '*') {
+        p++;
+      } else if (*p == '/') {
+        operand.chunks = true;
+        for (p++; *p >= '0' && *p <= '9';) p++;
+      } else if (*p >= '0' && *p <= '9') {
+        uint32_t number = 0;
+        for (; *p >= '0' && *p <= '9'; p++) number = number * 10 + uint32_t(*p - '0');
+        operand.constant *= number;
+      } else {
+        int dim = 0;
+        while (dimNames[dim] != *p) dim++;
+        operand.powers[dim]++;
+        p++;
+      }
+    }
+    for (p++; *p && *p != ' '; p++) {
+      if (*p == '!') operand.written = true;
+      if (*p == '?') operand.optional = true;
+      if (*p == 'i') operand.type = ElementType::i32;
+      if (*p == 'u') operand.type = ElementType::u32;
+      if (*p == 'f') operand.type = ElementType::f64;
+      while (p[1] >= '0' && p[1] <= '9') p++;
+    }
+    while (*p == ' ') p++;
+  }
+  return info;
+}
+
+constexpr OpInfo opInfos[] = {
+#define OP(name, split, phases, dims, immediates, operands) parse(#name, Split::split, phases, dims, immediates, operands),
+    GRADMILL_OPS(OP)
+#undef OP
+};
+
+// Products of sizes, saturating: an overflow can only make a check fail.
+constexpr uint64_t saturated = ~uint64_t(0);
+uint64_t times(uint64_t a, uint64_t b) {
+  uint64_t product;
+  return __builtin_mul_overflow(a, b, &product) ? saturated : product;
+}
+
+uint64_t extentBytes(const OperandInfo& operand, const uint32_t* dims) {
+  uint64_t extent = operand.constant;
+  for (int i = 0; i < 3; i++)
+    for (int power = 0; power < operand.powers[i]; power++) extent = times(extent, dims[i]);
+  if (operand.chunks) extent = extent / 4096 + (extent % 4096 != 0);
+  return times(extent, elementSize(operand.type));
+}
+
+const char* checkOp(const Instruction& instruction) {
+  const uint32_t* immediates = instruction.immediates;
+  const auto present = [&](int operand) { return instruction.operands[operand] != 0; };
+  constexpr uint32_t activationLimit = 15, feeds = feedCount;
+  const auto finite = [&](int i) { return (immediates[i] & 0x7F800000u) != 0x7F800000u; };
+  switch (instruction.op) {
+    case op_gemm:
+      if (immediates[0] > 3) return "unknown transpose bits";
+      if (immediates[2] >= activationLimit) return "unknown activation";
+      return finite(1) && finite(3) ? nullptr : "an immediate is not finite";
+    case op_activate:
+    case op_activationGradient: return immediates[0] < activationLimit ? nullptr : "unknown activation";
+    case op_softmax:
+    case op_softmaxGradient: return instruction.dims[1] ? nullptr : "no columns";
+    case op_softmaxCrossEntropy:
+    case op_categoricalCrossEntropy:
+      if (present(1) == present(2)) return "exactly one of labels and t must be given";
+      [[fallthrough]];
+    case op_meanSquaredError:
+    case op_meanAbsoluteError:
+    case op_huber:
+    case op_binaryCrossEntropy:
+    case op_lossTotal:
+      if (immediates[0] > 1) return "unknown reduction";
+      return instruction.dims[1] ? nullptr : "no columns";
+    case op_accuracy:
+      if (!instruction.dims[1]) return "no columns";
+      return present(1) != present(2) ? nullptr : "exactly one of labels and t must be given";
+    case op_gather:
+      if (present(1) != present(2)) return "mean and scale go together";
+      [[fallthrough]];
+    case op_gatherLabels:
+    case op_scatter:
+    case op_shuffle: return immediates[0] < feeds ? nullptr : "unknown feed";
+    default: return nullptr;
+  }
+}
+
+// Rough cost of a step in nanoseconds on one thread: only decides how many parts it is worth.
+double cost(const Step& step) {
+  const double m = step.dims[0], n = step.dims[1], k = step.dims[2];
+  switch (step.op) {
+    case op_gemm: return m * n * k / 40;
+    case op_activate:
+    case op_activationGradient:
+    case op_softmax:
+    case op_softmaxCrossEntropy: return m * n * 1.5;
+    case op_adam:
+    case op_rmsprop:
+    case op_adagrad: return m * 0.8;
+    case op_sgd: return m * 0.3;
+    case op_gather:
+    case op_scatter:
+    case op_sumRows: return m * n * 0.15;
+    case op_randomUniform:
+    case op_randomNormal:
+    case op_randomTruncatedNormal: return m * 5;
+    default: return m * (opInfos[step.op].split == Split::elements && opInfos[step.op].dimCount == 1 ? 1 : n) * 0.3;
+  }
+}
+
+constexpr double openingCost = 1500;  // nanoseconds to hand a step to the crew and meet again
+
+// Parts of a gemm along m and n: the split with the least work on the busiest thread, counting what each part packs for itself.
+uint32_t gemmGrid(const KernelTable& table, const Step& step, uint32_t threads) {
+  const uint32_t rowTiles = (step.dims[0] + table.gemmRows - 1) / table.gemmRows;
+  const uint32_t columnTiles = (step.dims[1] + table.gemmColumns - 1) / table.gemmColumns;
+  const bool packsA = step.call.immediates[0] & 1;
+  const double k = step.dims[2], tile = double(table.gemmRows) * table.gemmColumns * k / 40;
+  uint32_t best = 1 | 1 << 16;
+  double least = rowTiles * columnTiles * tile;
+  for (uint32_t rows = 1; rows <= rowTiles && rows <= 2 * threads; rows++)
+    for (uint32_t columns = 1; columns <= columnTiles && rows * columns <= 2 * threads; columns++) {
+      if (rows * columns == 1) continue;
+      const double deepRows = (rowTiles + rows - 1) / rows, deepColumns = (columnTiles + columns - 1) / columns;
+      const double packing = deepColumns * table.gemmColumns * k * 0.15 + (packsA ? deepRows * table.gemmRows * k * 0.15 : 0);
+      const double rounds = (rows * columns + threads - 1) / threads;
+      const double total = rounds * (deepRows * deepColumns * tile + packing) + openingCost + 100.0 * rounds;
+      if (total < least) least = total, best = rows | columns << 16;
+    }
+  return best;
+}
+
+void divide(const Program& program, Step& step) {
+  step.parts = 1;
+  step.call.grid = 1 | 1 << 16;
+  if (program.threads < 2 || step.op == op_lossTotal || (step.op == op_globalNormScale && step.call.phase == 1)) return;
+  const uint32_t threads = program.threads;
+  if (step.op == op_gemm) {
+    step.call.grid = gemmGrid(*program.table, step, threads);
+    step.parts = (step.call.grid & 0xFFFF) * (step.call.grid >> 16);
+    return;
+  }
+  if (opInfos[step.op].split == Split::none || cost(step) * (threads - 1) / threads < openingCost) return;
+  step.parts = cost(step) > 100000 ? 2 * threads : threads;
+}
+
+void place(Step& step, const Run& run, uint64_t firstRow, uint32_t rows, FaultRecord* fault) {
+  uint32_t* dims[] = {&step.call.m, &step.call.n, &step.call.k};
+  for (int i = 0; i < 3; i++) *dims[i] = step.rowsMask >> i & 1 ? rows : step.dims[i];
+  step.call.feeds = run.feeds;
+  step.call.firstRow = firstRow;
+  step.call.fault = fault;
+}
+
+constexpr uint64_t partsShift = 16, sequenceShift = 32, partMask = (1u << 16) - 1;
+
+// About 50 µs: longer than the gaps between steps, short enough to leave a shared core to others.
+constexpr int spins = 1500;
+
+void runStep(const Step& step, Crew* crew, char* scratch) {
+  if (!crew || step.parts == 1) {
+    for (uint32_t part = 0; part < step.parts; part++) step.kernel(step.call, part, step.parts, scratch);
+    return;
+  }
+  crew->step = &step;
+  __atomic_store_n(&crew->done, 0, __ATOMIC_RELAXED);
+  const uint64_t sequence = (__atomic_load_n(&crew->ticket, __ATOMIC_RELAXED) >> sequenceShift) + 1;
+  uint64_t ticket = sequence << sequenceShift | uint64_t(step.parts) << partsShift;
+  __atomic_store_n(&crew->ticket, ticket, __ATOMIC_SEQ_CST);
+  crew->wanted(*crew);
+  uint32_t own = 0;
+  for (;;) {
+    ticket = __atomic_fetch_add(&crew->ticket, 1, __ATOMIC_ACQ_REL);
+    const uint32_t part = ticket & partMask;
+    if (part >= step.parts) break;
+    step.kernel(step.call, part, step.parts, scratch);
+    own++;
+  }
+  // Claimed by helpers and not yet done.
+  for (int spin = 0;; spin++) {
+    const uint32_t done = __atomic_load_n(&crew->done, __ATOMIC_ACQUIRE);
+    if (done + own == step.parts) break;
+    if (spin < spins) {
+      pause();
+      continue;
+    }
+    __atomic_store_n(&crew->leaderWaits, 1, __ATOMIC_SEQ_CST);
+    if (__atomic_load_n(&crew->done, __ATOMIC_SEQ_CST) == done) waitWhile(&crew->done, done);
+    __atomic_store_n(&crew->leaderWaits, 0, __ATOMIC_RELAXED);
+  }
+}
+
+}  // namespace
+
+const OpInfo& opInfo(uint32_t op) { return opInfos[op]; }
+
+LoadError load(Program& program, size_t arenaBytes) {
+  program.stepCount = 0;
+  program.rows = 0;
+  for (uint32_t i = 0; i < program.instructionCount; i++) {
+    const Instruction& instruction = program.instructions[i];
+    if (instruction.op >= opCount) return {i, "unknown opcode", nullptr};
+    const OpInfo& info = opInfos[instruction.op];
+    if (instruction.rowsMask >> info.dimCount) return {i, "a batch dimension that the op does not have", nullptr};
+    for (uint32_t d = 0; d < 3; d++) {
+      if (d >= info.dimCount && instruction.dims[d]) return {i, "a dimension that the op does not have", nullptr};
+      if (instruction.dims[d] > 0x7FFFFFFFu) return {i, "a dimension is too large", nullptr};
+      if (!(instruction.rowsMask >> d & 1)) continue;
+      if (!instruction.dims[d] || (program.rows && program.rows != instruction.dims[d])) return {i, "batch sizes differ", nullptr};
+      program.rows = instruction.dims[d];
+    }
+    if (const char* reason = checkOp(instruction)) return {i, reason, nullptr};
+    Step step = {};
+    for (uint32_t o = 0; o < 8; o++) {
+      const uint64_t offset = uint64_t(instruction.operands[o]) * 64;
+      if (o >= info.operandCount) {
+        if (offset) return {i, "an operand that the op does not have", nullptr};
+        continue;
+      }
+      const OperandInfo& operand = info.operand[o];
+      if (!offset) {
+        if (!operand.optional) return {i, "a missing operand", operand.name};
+        continue;
+      }
+      if (offset > arenaBytes || extentBytes(operand, instruction.dims) > arenaBytes - offset) return {i, "an operand out of bounds", operand.name};
+      step.call.operands[o] = program.arena + offset;
+    }
+    step.kernel = program.table->kernels[instruction.op];
+    step.call.immediates = instruction.immediates;
+    step.call.instruction = step.instruction = i;
+    step.op = instruction.op;
+    step.rowsMask = instruction.rowsMask;
+    for (int d = 0; d < 3; d++) step.dims[d] = instruction.dims[d];
+    for (uint32_t phase = 0; phase < info.phases; phase++) {
+      step.call.phase = phase;
+      divide(program, step);
+      program.steps[program.stepCount++] = step;
+    }
+  }
+  return {0, nullptr, nullptr};
+}
+
+const char* checkRun(const Program& program, const Run& run) {
+  if (run.from > run.to || run.to > program.instructionCount) return "the range lies outside the program";
+  if (run.rowCount && (!run.batch || (program.rows && run.batch > program.rows))) return "the batch is larger than the program's";
+  for (uint32_t i = run.from; i < run.to; i++) {
+    const Instruction& instruction = program.instructions[i];
+    if (instruction.op != op_gather && instruction.op != op_gatherLabels && instruction.op != op_scatter && instruction.op != op_shuffle) continue;
+    const Feed& feed = run.feeds[instruction.immediates[0]];
+    if (!feed.data) return "a data set is missing";
+    const uint32_t columns = instruction.op == op_gatherLabels || instruction.op == op_shuffle ? 1 : instruction.dims[1];
+    if (feed.columns != columns) return "a data set has the wrong number of columns";
+    if (instruction.op == op_scatter && feed.type != ElementType::f32) return "the output must be float32";
+    if (instruction.op == op_shuffle && (feed.type != ElementType::u32 || feed.rows > 0xFFFFFFFFu)) return "the order must be uint32";
+  }
+  const Feed& order = run.feeds[feedOrder];
+  if (order.data && (order.type != ElementType::u32 || order.columns != 1)) return "the order must be uint32";
+  return nullptr;
+}
+
+bool runBatch(Program& program, const Run& run, uint64_t at, Crew* crew, char* scratch, const uint32_t* abandon) {
+  const uint64_t left = run.rowCount - at;
+  const uint32_t rows = uint32_t(left < run.batch ? left : run.batch);
+  ControlBlock* control = reinterpret_cast<ControlBlock*>(program.arena);
+  for (uint32_t s = 0; s < program.stepCount; s++) {
+    Step& step = program.steps[s];
+    if (step.instruction < run.from) continue;
+    if (step.instruction >= run.to) break;
+    if (__atomic_load_n(abandon, __ATOMIC_RELAXED)) return false;
+    place(step, run, run.firstRow + at, rows, &control->fault);
+    runStep(step, crew, scratch);
+    if (__atomic_load_n(&control->fault.fault, __ATOMIC_RELAXED)) return false;
+  }
+  __atomic_fetch_add(&control->progress, 1, __ATOMIC_RELEASE);
+  return true;
+}
+
+void help(Crew& crew, char* scratch, bool (*leave)()) {
+  int idle = 0;
+  for (;;) {
+    uint64_t ticket = __atomic_load_n(&crew.ticket, __ATOMIC_ACQUIRE);
+    const uint32_t part = ticket & partMask, parts = ticket >> partsShift & partMask;
+    if (part < parts) {
+      if (!__atomic_compare_exchange_n(&crew.ticket, &ticket, ticket + 1, false, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED)) continue;
+      // The claim holds the step open, so crew.step is still the one that the ticket was for.
+      const Step& step = *crew.step;
+      step.kernel(step.call, part, parts, scratch);
+      __atomic_fetch_add(&crew.done, 1, __ATOMIC_SEQ_CST);
+      if (__atomic_load_n(&crew.leaderWaits, __ATOMIC_SEQ_CST)) wake(&crew.done);
+      idle = 0;
+      continue;
+    }
+    if (leave() || ++idle > spins) return;
+    pause();
+  }
+}
+
+}  // namespace gradmill

@@ -1,0 +1,107 @@
+// The engine: loads a plan (checking every operand of every instruction once), then replays it, alone or with a crew of
+// threads. No Node, no C++ library, no allocation: the host (addon.cpp, replay.cpp) owns all memory and makes the threads.
+#pragma once
+#include "kernels.h"
+
+namespace gradmill {
+
+// A plan's text: 16 words an instruction, as src/plan.ts writes them.
+struct Instruction {
+  uint16_t op;
+  uint16_t rowsMask;  // bit i: dims[i] is the batch, its value the largest one
+  uint32_t dims[3];
+  uint32_t immediates[4];
+  uint32_t operands[8];  // arena offset in units of 64 bytes; 0 is absent
+};
+static_assert(sizeof(Instruction) == 64);
+
+// The first line of every arena: how a run is watched and stopped while it runs.
+struct ControlBlock {
+  uint32_t cancel;    // set by the host: stop before the next batch
+  uint32_t progress;  // batches done in this run
+  FaultRecord fault;
+};
+static_assert(sizeof(ControlBlock) <= 64);
+
+// What ops.h says of one op, parsed.
+struct OperandInfo {
+  char name[16];
+  uint8_t powers[3];  // extent = Π dims[i]^powers[i] · constant
+  bool chunks;        // … / 4096, rounded up
+  bool written, optional;
+  ElementType type;
+  uint32_t constant;
+};
+enum class Split : uint8_t { rows, columns, elements, tiles, none };
+struct OpInfo {
+  const char *name, *dims, *immediates, *operands;
+  Split split;
+  uint8_t phases, dimCount, immediateCount, operandCount;
+  OperandInfo operand[8];
+};
+const OpInfo& opInfo(uint32_t op);
+
+// A decoded instruction, or one phase of it.
+struct Step {
+  Kernel kernel;
+  Call call;
+  uint32_t instruction, op, parts;
+  uint32_t dims[3];
+  uint16_t rowsMask;
+};
+
+struct Program {
+  const KernelTable* table;
+  char* arena;
+  Instruction* instructions;
+  Step* steps;
+  uint32_t instructionCount, stepCount, rows, threads;
+};
+
+struct LoadError {
+  uint32_t instruction;
+  const char* reason;   // static text, null for none
+  const char* operand;  // the operand's name where one is at fault, else null
+};
+
+// Steps that `count` instructions decode to, at most.
+constexpr uint32_t stepLimit(uint32_t count) { return count * 2; }
+
+// Checks and decodes program.instructions (instructionCount of them) into program.steps, over an arena of `arenaBytes`.
+LoadError load(Program& program, size_t arenaBytes);
+
+// A contiguous range of instructions, run once a batch over rows [firstRow, firstRow + rowCount) of the run's order.
+struct Run {
+  uint32_t from, to;  // instructions
+  uint32_t batch;     // rows a batch; the last one may be shorter
+  uint64_t firstRow, rowCount;
+  Feed feeds[feedCount];
+};
+
+// Why the feeds do not fit the run, or null.
+const char* checkRun(const Program& program, const Run& run);
+
+struct Crew;
+
+// Runs one batch that begins at row `at` of the run. Returns false when a fault was recorded or `abandon` became non-zero.
+bool runBatch(Program& program, const Run& run, uint64_t at, Crew* crew, char* scratch, const uint32_t* abandon);
+
+// Threads that help one leader. A part of a step is claimed by whoever comes first, so a helper that is late, asleep or
+// gone never holds the leader up: it only waits for parts that were claimed.
+struct alignas(64) Crew {
+  uint64_t ticket = 0;  // sequence : 32 | parts : 16 | next : 16
+  alignas(64) uint32_t done = 0;
+  uint32_t leaderWaits = 0;
+  const Step* step = nullptr;
+  void (*wanted)(Crew& crew) = nullptr;  // called when a step with parts is open; wakes helpers
+};
+
+// Takes parts of the crew's steps until there has been nothing to take for about 50 µs, or leave() asks for this thread.
+void help(Crew& crew, char* scratch, bool (*leave)());
+
+// Provided by the host: futexes, or memory.atomic.wait32 in WebAssembly.
+void waitWhile(uint32_t* word, uint32_t value);
+void wake(uint32_t* word);
+void pause();
+
+}  // namespace gradmill

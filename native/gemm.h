@@ -1,0 +1,203 @@
+// c = beta·c + (alpha·op(a))·op(b), row-major, all four transpose forms: BLIS's loops round one register tile.
+//
+// Every element of c goes through the same sequence in every path (packed or not, edge or not, any blocking): c = beta·c
+// (beta 0: zero, c is not read), then c = c + (alpha·a)·b for k ascending, one fma or one multiply and one add each. So
+// neither blocking, nor threads, nor the rest of the matrix changes a bit.
+//
+//   for jc in n by nc:  for pc in k by kc:  pack b[kc, nc] into panels of nr columns (or use it in place)
+//     for ic in m by mc:  pack a[mc, kc] into panels of mr rows (or use it in place)
+//       for jr in nc by nr:  for ir in mc by mr:  micro-kernel: mr × nr accumulators over kc
+#pragma once
+#include "kernels.h"
+#include "simd.h"
+
+namespace gradmill {
+namespace {
+
+constexpr int mr = gemmRows, nr = gemmVectors * F::lanes;
+// Bytes: a panel of b (kc·nr) stays in L1, a block of a (mc·kc) in L2, a block of b (kc·nc) in L2 or L3.
+constexpr size_t kc = 256, mc = 16 * mr, nc = 1024;
+// A thin product (m ≤ 3) runs this many vectors side by side to hide the latency of fma.
+constexpr int thinVectors = 8;
+constexpr size_t gemmScratch = (mc * kc + kc * (nc + thinVectors * F::lanes) + size_t(mr) * thinVectors * F::lanes) * sizeof(float);
+
+constexpr size_t smaller(size_t a, size_t b) { return a < b ? a : b; }
+
+// Rows of one operand as the micro-kernel reads them: element (i, p) of a at a[i·row + p·column].
+struct View {
+  const float* data;
+  size_t row, column;
+};
+
+// c[R, V·lanes] += a[R, depth]·b[depth, V·lanes]. packedA: a[p·R + i]. b's rows are `ldb` apart. fresh: c starts from zero.
+template <int R, int V, bool packedA>
+static inline void microKernel(size_t depth, View a, const float* __restrict b, size_t ldb, float* __restrict c, size_t ldc, bool fresh) {
+  F sum[R][V];
+  if (fresh) {
+#pragma GCC unroll 32
+    for (int i = 0; i < R; i++)
+#pragma GCC unroll 8
+      for (int j = 0; j < V; j++) sum[i][j] = F::set(0.0f);
+  } else {
+#pragma GCC unroll 32
+    for (int i = 0; i < R; i++)
+#pragma GCC unroll 8
+      for (int j = 0; j < V; j++) sum[i][j] = F::load(c + i * ldc + j * F::lanes);
+  }
+  const float* rows[R];
+#pragma GCC unroll 32
+  for (int i = 0; i < R; i++) rows[i] = a.data + i * a.row;
+  for (size_t p = 0; p < depth; p++) {
+    F column[V];
+#pragma GCC unroll 8
+    for (int j = 0; j < V; j++) column[j] = F::load(b + j * F::lanes);
+#pragma GCC unroll 32
+    for (int i = 0; i < R; i++) {
+      const F broadcast = F::set(packedA ? a.data[i] : rows[i][p]);
+#pragma GCC unroll 8
+      for (int j = 0; j < V; j++) sum[i][j] = fma(broadcast, column[j], sum[i][j]);
+    }
+    b += ldb;
+    if (packedA) a.data += R;
+  }
+#pragma GCC unroll 32
+  for (int i = 0; i < R; i++)
+#pragma GCC unroll 8
+    for (int j = 0; j < V; j++) sum[i][j].store(c + i * ldc + j * F::lanes);
+}
+
+// The last columns of c, when they fill no register tile: the same kernel on a copy.
+template <int R, int V, bool packedA>
+static void edgeKernel(size_t depth, View a, const float* b, size_t ldb, float* c, size_t ldc, size_t columns, bool fresh, float* tile) {
+  constexpr size_t width = V * F::lanes;
+  for (int i = 0; i < R && !fresh; i++)
+    for (size_t j = 0; j < width; j++) tile[i * width + j] = j < columns ? c[i * ldc + j] : 0.0f;
+  microKernel<R, V, packedA>(depth, a, b, ldb, tile, width, fresh);
+  for (int i = 0; i < R; i++)
+    for (size_t j = 0; j < columns; j++) c[i * ldc + j] = tile[i * width + j];
+}
+
+// Turns the run-time number of rows into the kernel's compile-time R.
+template <int R, int V, bool packedA>
+static inline void kernelOfRows(int rows, size_t depth, View a, const float* b, size_t ldb, float* c, size_t ldc, size_t columns, bool fresh,
+                                float* tile) {
+  if constexpr (R > 1) {
+    if (rows < R) return kernelOfRows<R - 1, V, packedA>(rows, depth, a, b, ldb, c, ldc, columns, fresh, tile);
+  }
+  if (columns >= size_t(V) * F::lanes)
+    microKernel<R, V, packedA>(depth, a, b, ldb, c, ldc, fresh);
+  else
+    edgeKernel<R, V, packedA>(depth, a, b, ldb, c, ldc, columns, fresh, tile);
+}
+
+// out[p·width + i] = alpha·source(i, p) for i < count, zero up to width. `along`: stride from i to i + 1; `across`: from p to p + 1.
+static inline void packPanel(const float* source, size_t along, size_t across, size_t count, size_t width, size_t depth, float alpha, float* out) {
+  if (along == 1) {
+    for (size_t p = 0; p < depth; p++, out += width, source += across) {
+      size_t i = 0;
+      if (alpha == 1.0f)
+        for (; i + F::lanes <= count; i += F::lanes) F::load(source + i).store(out + i);
+      for (; i < count; i++) out[i] = alpha * source[i];
+      for (; i < width; i++) out[i] = 0.0f;
+    }
+    return;
+  }
+  size_t i = 0;
+  for (; i + F::lanes <= count; i += F::lanes) {
+    size_t p = 0;
+    for (; p + F::lanes <= depth; p += F::lanes) {
+      F rows[F::lanes];
+      for (int r = 0; r < F::lanes; r++) rows[r] = F::load(source + (i + r) * along + p);
+      transpose(rows);
+      for (int r = 0; r < F::lanes; r++) (F::set(alpha) * rows[r]).store(out + (p + r) * width + i);
+    }
+    for (; p < depth; p++)
+      for (int r = 0; r < F::lanes; r++) out[p * width + i + r] = alpha * source[(i + r) * along + p];
+  }
+  for (; i < width; i++)
+    for (size_t p = 0; p < depth; p++) out[p * width + i] = i < count ? alpha * source[i * along + p] : 0.0f;
+}
+
+// Evenly sized register tiles of at most `most` rows: 32 rows by 6 are 6+6+5+5+5+5, never 6+6+6+6+6+2.
+struct RowTiles {
+  size_t count, base, larger;
+  RowTiles(size_t rows, size_t most) : count((rows + most - 1) / most), base(rows / count), larger(rows % count) {}
+  size_t rows(size_t tile) const { return base + (tile < larger); }
+};
+
+// What follows the product on a finished block of c; see elementwise.h.
+struct NoEpilogue {
+  static constexpr bool present = false;
+  void operator()(float*, size_t, size_t, size_t, size_t, size_t) const {}
+};
+
+// One block of c on one thread, by register tiles of R rows and V vectors. The epilogue is called as
+// (c, ldc, row, column, rows, columns) on each finished block while it is in L1.
+template <int R, int V, bool packA, class Epilogue>
+static void gemmBlock(const GemmArguments& g, bool directB, char* scratch, const Epilogue& epilogue) {
+  constexpr size_t width = V * F::lanes;
+  float* packedA = reinterpret_cast<float*>(scratch);
+  float* packedB = packedA + mc * kc;
+  float* tile = packedB + kc * (nc + thinVectors * F::lanes);
+  const size_t aRow = g.transposeA ? 1 : g.lda, aColumn = g.transposeA ? g.lda : 1;
+  const size_t bRow = g.transposeB ? 1 : g.ldb, bColumn = g.transposeB ? g.ldb : 1;
+  for (size_t jc = 0; jc < g.n; jc += nc) {
+    const size_t columns = smaller(nc, g.n - jc);
+    // k = 0 still writes beta·c (done by the caller) and runs the epilogue.
+    size_t pc = 0;
+    do {
+      const size_t depth = smaller(kc, g.k - pc);
+      const bool fresh = g.beta == 0.0f && pc == 0, last = pc + depth >= g.k;
+      const float* b = g.b + pc * bRow + jc * bColumn;
+      // A direct b still packs its last panel: the kernel reads whole vectors.
+      const size_t firstPacked = directB ? columns / width * width : 0;
+      for (size_t j = firstPacked; j < columns; j += width)
+        packPanel(b + j * bColumn, bColumn, bRow, smaller(width, columns - j), width, depth, 1.0f, packedB + j * kc);
+      for (size_t ic = 0; ic < g.m; ic += mc) {
+        const size_t rows = smaller(mc, g.m - ic);
+        const RowTiles tiles(rows, R);
+        const float* a = g.a + ic * aRow + pc * aColumn;
+        if (packA)
+          for (size_t t = 0, i = 0; t < tiles.count; i += tiles.rows(t++))
+            packPanel(a + i * aRow, aRow, aColumn, tiles.rows(t), tiles.rows(t), depth, g.alpha, packedA + i * depth);
+        for (size_t jr = 0; jr < columns; jr += width) {
+          const bool packed = jr >= firstPacked;
+          const float* panel = packed ? packedB + jr * kc : b + jr;
+          const size_t ldb = packed ? width : g.ldb;
+          float* c = g.c + ic * g.ldc + jc + jr;
+          for (size_t t = 0, i = 0; t < tiles.count; i += tiles.rows(t++)) {
+            const View view = packA ? View{packedA + i * depth, 0, 0} : View{a + i * aRow, aRow, 1};
+            kernelOfRows<R, V, packA>(int(tiles.rows(t)), depth, view, panel, ldb, c + i * g.ldc, g.ldc, columns - jr, fresh, tile);
+          }
+          if (Epilogue::present && last) epilogue(c, g.ldc, ic, jc + jr, rows, smaller(width, columns - jr));
+        }
+      }
+      pc += depth;
+    } while (pc < g.k);
+  }
+}
+
+template <class Epilogue>
+static void gemm(const GemmArguments& given, char* scratch, const Epilogue& epilogue) {
+  GemmArguments g = given;
+  if (g.m == 0 || g.n == 0) return;
+  if (g.beta != 0.0f && g.beta != 1.0f) {
+    for (size_t i = 0; i < g.m; i++)
+      for (size_t j = 0; j < g.n; j++) g.c[i * g.ldc + j] = g.beta * g.c[i * g.ldc + j];
+    g.beta = 1.0f;
+  }
+  // b in place while so few rows reuse it that packing would cost more than it saves.
+  const bool directB = !g.transposeB && g.m <= 12 * mr;
+  // a in place when its rows run along k; many registers would need as many row pointers, so such kernels always pack.
+  const bool packA = g.transposeA || g.alpha != 1.0f || mr > 8;
+  // Fewer rows than hide the latency of fma: a wider tile instead.
+  if (g.m == 1 && !packA) return gemmBlock<1, thinVectors, false>(g, directB, scratch, epilogue);
+  if (g.m == 2 && !packA) return gemmBlock<2, thinVectors / 2, false>(g, directB, scratch, epilogue);
+  if (packA)
+    gemmBlock<mr, gemmVectors, true>(g, directB, scratch, epilogue);
+  else
+    gemmBlock<mr, gemmVectors, false>(g, directB, scratch, epilogue);
+}
+
+}  // namespace
+}  // namespace gradmill

@@ -1,0 +1,43 @@
+// Compiled once per instruction set with that set's flags: every kernel, and one table of pointers to them.
+#include "kernels.h"
+
+#include "elementwise.h"
+#include "gather.h"
+#include "gemm.h"
+#include "losses.h"
+#include "optimizers.h"
+#include "random.h"
+
+namespace gradmill {
+namespace {
+
+void bareGemm(const GemmArguments& arguments, char* scratch) { gemm(arguments, scratch, NoEpilogue()); }
+
+constexpr const char* isaName =
+#if defined(GRADMILL_ISA_SSE2)
+    "sse2";
+#elif defined(GRADMILL_ISA_AVX2)
+    "avx2";
+#elif defined(GRADMILL_ISA_AVX512)
+    "avx512";
+#elif defined(GRADMILL_ISA_NEON)
+    "neon";
+#elif defined(GRADMILL_ISA_WASM)
+    "wasm";
+#endif
+
+}  // namespace
+
+extern "C" const KernelTable GRADMILL_TABLE = {isaName,
+                                               GRADMILL_STRICT != 0,
+                                               gemmScratch,
+                                               {
+#define OP(name, ...) ops::name,
+                                                   GRADMILL_OPS(OP)
+#undef OP
+                                               },
+                                               bareGemm,
+                                               uint32_t(mr),
+                                               uint32_t(nr)};
+
+}  // namespace gradmill

@@ -1,0 +1,77 @@
+// What the engine knows of the kernels: one table of function pointers an instruction set, filled by kernels.cpp, which is
+// compiled once for each. Kernels trust their arguments: the engine checked every operand when the program was loaded.
+#pragma once
+#include <stddef.h>
+#include <stdint.h>
+
+#include "ops.h"
+
+namespace gradmill {
+
+enum Op : uint32_t {
+#define OP(name, ...) op_##name,
+  GRADMILL_OPS(OP)
+#undef OP
+      opCount
+};
+
+enum class ElementType : uint32_t { i8, u8, i16, u16, i32, u32, f32, f64, count };
+
+// A data set outside the arena, bound to a slot for one run.
+struct Feed {
+  void* data;
+  uint64_t rows;
+  uint32_t columns;
+  ElementType type;
+};
+enum FeedSlot : uint32_t { feedInput, feedTarget, feedOrder, feedOutput, feedCount };
+
+// Why a run stopped, besides its end.
+enum class Fault : uint32_t { none, nonFiniteInput, labelOutOfRange, rowOutOfRange, nonFiniteLoss, nonFiniteWeight };
+
+struct FaultRecord {
+  uint32_t fault;        // a Fault; the first one wins
+  uint32_t instruction;  // set by the engine
+  uint64_t row;          // row of the data set, or element of the tensor
+};
+
+// One instruction with its addresses resolved; its dims hold the running batch's rows.
+struct Call {
+  uint32_t m, n, k;
+  uint32_t phase;
+  uint32_t grid;  // gemm: parts along m in the low half, along n in the high half
+  uint32_t instruction;
+  const uint32_t* immediates;
+  void* operands[8];
+  const Feed* feeds;  // of the run
+  uint64_t firstRow;  // of this batch, in the run's order
+  FaultRecord* fault;
+};
+
+// Part `part` of `parts` of a call; `scratch` is this thread's own, scratchBytes long.
+using Kernel = void (*)(const Call& call, uint32_t part, uint32_t parts, char* scratch);
+
+struct GemmArguments {
+  size_t m, n, k;
+  const float *a, *b;
+  float* c;
+  size_t lda, ldb, ldc;
+  bool transposeA, transposeB;
+  float alpha, beta;
+};
+
+struct KernelTable {
+  const char* isa;
+  bool strict;
+  size_t scratchBytes;
+  Kernel kernels[opCount];
+  // The bare product, on the calling thread.
+  void (*gemm)(const GemmArguments& arguments, char* scratch);
+  // Rows and columns that a part of a gemm should be multiples of.
+  uint32_t gemmRows, gemmColumns;
+};
+
+extern "C" const KernelTable kernels_sse2, kernels_avx2, kernels_avx2_strict, kernels_avx512, kernels_avx512_strict, kernels_neon, kernels_neon_strict,
+    kernels_wasm;
+
+}  // namespace gradmill

@@ -1,0 +1,175 @@
+// Initialisers: what a weight holds before training. Each records one instruction into the model's initialisation plan; the
+// draws depend on the model's seed and the weight's number alone.
+import { GradmillError } from './errors.js';
+import { checkOptions, finiteNumber, oneOf, show } from './options.js';
+import type { Plan, Tensor } from './plan.js';
+
+/** Where an initialiser writes, and where its draws come from. */
+export interface Draw {
+  readonly y: Tensor;
+  /** [fanIn, fanOut] of a kernel, [units] of a bias. */
+  readonly shape: readonly number[];
+  /** The weight's number in the model. */
+  readonly stream: number;
+  /** The seed's place in the arena. */
+  readonly state: Tensor;
+}
+
+export interface Initializer {
+  /** As a model file stores it; `initializer(config)` makes the same again. */
+  readonly config: Readonly<{ name: InitializerName } & Record<string, string | number>>;
+  record(plan: Plan, draw: Draw): void;
+}
+
+type Distribution = 'normal' | 'truncatedNormal' | 'uniform';
+type Fan = 'fanIn' | 'fanOut' | 'fanAvg';
+
+export interface NormalOptions {
+  /** Default 0. */
+  readonly mean?: number;
+  /** At least 0. Default 0.05. */
+  readonly standardDeviation?: number;
+}
+
+export interface UniformOptions {
+  /** Default −0.05. */
+  readonly low?: number;
+  /** Default 0.05. */
+  readonly high?: number;
+}
+
+export interface VarianceScalingOptions {
+  /** Variance times fan; more than 0. Default 1. */
+  readonly scale?: number;
+  /** Default 'fanIn'. */
+  readonly mode?: Fan;
+  /** Default 'normal'. Each distribution has variance scale / fan. */
+  readonly distribution?: Distribution;
+}
+
+function fill(value: number, config: Initializer['config']): Initializer {
+  return { config, record: (plan, { y }) => plan.emit('fill', [y.elements(1)], { y }, { value }) };
+}
+
+function random(op: 'randomNormal' | 'randomTruncatedNormal' | 'randomUniform', plan: Plan, { y, stream, state }: Draw, a: number, b: number): void {
+  const range: Record<string, number> = op === 'randomUniform' ? { low: a, high: b } : { mean: a, standardDeviation: b };
+  plan.emit(op, [y.elements(1)], { y, state }, { stream, ...range });
+}
+
+/** Every weight 0. */
+export function zeros(): Initializer {
+  return fill(0, { name: 'zeros' });
+}
+
+/** Every weight 1. */
+export function ones(): Initializer {
+  return fill(1, { name: 'ones' });
+}
+
+/** Every weight `value`. */
+export function constant(options: { readonly value: number }): Initializer {
+  checkOptions('constant', options, ['value']);
+  const value = finiteNumber('constant: value', options.value);
+  return fill(value, { name: 'constant', value });
+}
+
+function gaussian(name: 'normal' | 'truncatedNormal', options: NormalOptions): Initializer {
+  checkOptions(name, options, ['mean', 'standardDeviation']);
+  const mean = finiteNumber(`${name}: mean`, options.mean ?? 0);
+  const standardDeviation = finiteNumber(`${name}: standardDeviation`, options.standardDeviation ?? 0.05, { min: 0 });
+  const op = name === 'normal' ? 'randomNormal' : 'randomTruncatedNormal';
+  return { config: { name, mean, standardDeviation }, record: (plan, draw) => random(op, plan, draw, mean, standardDeviation) };
+}
+
+/** N(mean, standardDeviation²). */
+export function normal(options: NormalOptions = {}): Initializer {
+  return gaussian('normal', options);
+}
+
+/** N(mean, standardDeviation²), drawn again beyond two standard deviations (so it spreads 0.88 times as wide). */
+export function truncatedNormal(options: NormalOptions = {}): Initializer {
+  return gaussian('truncatedNormal', options);
+}
+
+/** Uniform in [low, high). */
+export function uniform(options: UniformOptions = {}): Initializer {
+  checkOptions('uniform', options, ['low', 'high']);
+  const low = finiteNumber('uniform: low', options.low ?? -0.05);
+  const high = finiteNumber('uniform: high', options.high ?? 0.05, { min: low });
+  return { config: { name: 'uniform', low, high }, record: (plan, draw) => random('randomUniform', plan, draw, low, high) };
+}
+
+/** Standard deviation of N(0, 1) cut at ±2: √(1 − 4φ(2)/(2Φ(2) − 1)). */
+const TRUNCATED_DEVIATION = 0.8796256610342398;
+
+/** Weights of variance scale / fan, so that signals keep their size through depth (LeCun 1998, Glorot 2010, He 2015). */
+export function varianceScaling(options: VarianceScalingOptions = {}): Initializer {
+  checkOptions('varianceScaling', options, ['scale', 'mode', 'distribution']);
+  const scale = finiteNumber('varianceScaling: scale', options.scale ?? 1, { above: 0 });
+  const mode = oneOf('mode of varianceScaling', options.mode ?? 'fanIn', ['fanIn', 'fanOut', 'fanAvg']);
+  const distribution = oneOf('distribution of varianceScaling', options.distribution ?? 'normal', ['normal', 'truncatedNormal', 'uniform']);
+  return {
+    config: { name: 'varianceScaling', scale, mode, distribution },
+    record: (plan, draw) => {
+      const [fanIn = 1, fanOut = fanIn] = draw.shape;
+      const fan = { fanIn, fanOut, fanAvg: (fanIn + fanOut) / 2 }[mode];
+      const deviation = Math.sqrt(scale / fan);
+      // Var of U(−limit, limit) is limit²/3.
+      if (distribution === 'uniform') random('randomUniform', plan, draw, -Math.sqrt(3) * deviation, Math.sqrt(3) * deviation);
+      else if (distribution === 'normal') random('randomNormal', plan, draw, 0, deviation);
+      else random('randomTruncatedNormal', plan, draw, 0, deviation / TRUNCATED_DEVIATION);
+    },
+  };
+}
+
+const scaled = (scale: number, mode: Fan, distribution: Distribution) => (): Initializer => varianceScaling({ scale, mode, distribution });
+
+/** N(0, 1/fanIn). */
+export const lecunNormal = scaled(1, 'fanIn', 'normal');
+/** Uniform, variance 1/fanIn. */
+export const lecunUniform = scaled(1, 'fanIn', 'uniform');
+/** N(0, 2/(fanIn + fanOut)). */
+export const glorotNormal = scaled(1, 'fanAvg', 'normal');
+/** Uniform in ±√(6/(fanIn + fanOut)); dense's default. */
+export const glorotUniform = scaled(1, 'fanAvg', 'uniform');
+/** N(0, 2/fanIn), for ReLU. */
+export const heNormal = scaled(2, 'fanIn', 'normal');
+/** Uniform, variance 2/fanIn, for ReLU. */
+export const heUniform = scaled(2, 'fanIn', 'uniform');
+
+const INITIALIZERS = {
+  zeros,
+  ones,
+  constant,
+  normal,
+  truncatedNormal,
+  uniform,
+  varianceScaling,
+  lecunNormal,
+  lecunUniform,
+  glorotNormal,
+  glorotUniform,
+  heNormal,
+  heUniform,
+};
+export type InitializerName = keyof typeof INITIALIZERS;
+const INITIALIZER_NAMES = Object.keys(INITIALIZERS) as InitializerName[];
+
+/** A name, a stored config, or what one of the functions here returned. */
+export type InitializerInput = InitializerName | Initializer['config'] | Initializer;
+
+/** @throws GradmillError 'unknown-name', 'invalid-argument' */
+export function resolveInitializer(what: string, given: InitializerInput): Initializer {
+  if (isInitializer(given)) return given;
+  const config: unknown = typeof given === 'string' ? { name: given } : given;
+  if (typeof config !== 'object' || config === null || !('name' in config))
+    throw new GradmillError('invalid-argument', `${what}: expected an initialiser or its name, got ${show(given)}`);
+  const { name, ...options } = config;
+  const make = INITIALIZERS[oneOf(`initialiser (${what})`, name, INITIALIZER_NAMES)] as (options?: object) => Initializer;
+  if (make.length === 0 && Object.keys(options).length === 0) return make();
+  return make(options);
+}
+
+function isInitializer(given: unknown): given is Initializer {
+  return typeof given === 'object' && given !== null && 'record' in given;
+}

@@ -1,0 +1,19 @@
+// What a layer is: a description that a model builds once (declaring its weights) and then records into every plan.
+import type { Initializer } from '../initializers.js';
+import type { Parameter, Plan, Tensor } from '../plan.js';
+
+export interface Layer {
+  readonly kind: string;
+  readonly name: string | undefined;
+  /** As a model file stores it: options of the layer's function. */
+  readonly config: Readonly<Record<string, unknown>>;
+  /** @param units columns of the layer's input; @param declare makes a weight of this layer */
+  build(units: number, declare: (name: string, shape: readonly number[], initializer: Initializer) => Parameter): BuiltLayer;
+}
+
+export interface BuiltLayer {
+  /** Columns of its output. */
+  readonly units: number;
+  /** Records the forward instructions and the backward rule; returns the output. */
+  record(plan: Plan, x: Tensor): Tensor;
+}

@@ -1,0 +1,104 @@
+// The native engine: loads the addon, tests it once, and dresses it as an Engine.
+import { createRequire } from 'node:module';
+import { fileURLToPath } from 'node:url';
+import type { Engine, EngineMemory, EngineProgram } from './engine.js';
+import { GradmillError } from './errors.js';
+import { type OpText, parseOps } from './ops.js';
+import { ALIGNMENT } from './plan.js';
+
+interface AddonMemory {
+  readonly offset: number;
+}
+
+interface Addon {
+  readonly isas: readonly string[];
+  readonly cores: number;
+  readonly ops: readonly OpText[];
+  readonly Memory: new (bytes: Uint8Array) => AddonMemory;
+  readonly Program: new (arena: AddonMemory, words: Uint32Array, isa: string, strict: boolean, threads: number) => EngineProgram;
+  configure(threads: number): void;
+  gemm(isa: string, strict: boolean, m: number, n: number, k: number, a: Float32Array, b: Float32Array, c: Float32Array, ...rest: readonly (number | boolean)[]): void;
+}
+
+const ADDON = fileURLToPath(new URL('../native/build/gradmill.node', import.meta.url));
+
+/** The largest piece of shared memory asked for; beyond it Node aborts or throws by version. */
+const MOST_BYTES = 2 ** 36;
+
+class NativeMemory implements EngineMemory {
+  readonly handle: AddonMemory;
+  readonly #bytes: Uint8Array;
+
+  constructor(addon: Addon, bytes: number) {
+    const raw = new Uint8Array(new SharedArrayBuffer(bytes + ALIGNMENT));
+    this.handle = new addon.Memory(raw);
+    this.#bytes = raw.subarray(this.handle.offset, this.handle.offset + bytes);
+  }
+
+  bytes(): Uint8Array {
+    return this.#bytes;
+  }
+}
+
+interface Choice {
+  readonly isa: string | undefined;
+  readonly threads: number | undefined;
+  readonly strict: boolean;
+}
+
+/** @throws GradmillError 'backend-unavailable', 'invalid-argument' for an unknown or unsupported isa */
+export function loadNative({ isa: wanted, threads: asked, strict }: Choice): Engine {
+  const addon = load();
+  const best = addon.isas.at(-1) ?? '';
+  if (wanted !== undefined && !addon.isas.includes(wanted))
+    throw new GradmillError('invalid-argument', `GRADMILL_ISA: this machine runs ${addon.isas.join(', ')}, not '${wanted}'`);
+  const isa = wanted ?? best;
+  const threads = Math.min(asked ?? addon.cores, addon.cores);
+  addon.configure(threads);
+  selfTest(addon, isa);
+  return {
+    name: 'native',
+    isa,
+    isas: addon.isas,
+    threads,
+    strict,
+    reason: wanted === undefined ? `native addon, the best instruction set of this machine` : `native addon, GRADMILL_ISA=${wanted}`,
+    ops: parseOps(addon.ops),
+    allocate(bytes) {
+      if (bytes > MOST_BYTES) throw new GradmillError('size-overflow', `cannot allocate ${String(bytes)} bytes`);
+      try {
+        return new NativeMemory(addon, bytes);
+      } catch (cause) {
+        throw new GradmillError('out-of-memory', `cannot allocate ${String(bytes)} bytes`, { cause });
+      }
+    },
+    load(arena, words, options) {
+      try {
+        return new addon.Program((arena as NativeMemory).handle, words, options.isa ?? isa, options.strict, options.threads);
+      } catch (cause) {
+        throw new GradmillError('backend-unavailable', `the engine refused a plan: ${(cause as Error).message}`, { cause });
+      }
+    },
+    gemm(call, options) {
+      const { m, n, k, a, b, c, lda, ldb, ldc, transposeA, transposeB, alpha, beta } = call;
+      addon.gemm(options.isa ?? isa, options.strict, m, n, k, a, b, c, lda, ldb, ldc, transposeA, transposeB, alpha, beta);
+    },
+  };
+}
+
+function load(): Addon {
+  try {
+    return createRequire(import.meta.url)(ADDON) as Addon;
+  } catch (cause) {
+    const missing = (cause as NodeJS.ErrnoException).code === 'MODULE_NOT_FOUND';
+    const what = missing ? 'the native addon is not built' : `the native addon does not load (${(cause as Error).message})`;
+    throw new GradmillError('backend-unavailable', `${what}: install a C++ compiler and CMake, then run \`npx gradmill build\``, { cause });
+  }
+}
+
+/** An addon for another processor, or miscompiled, must not train: one known product. */
+function selfTest(addon: Addon, isa: string): void {
+  const c = new Float32Array(4);
+  addon.gemm(isa, true, 2, 2, 2, Float32Array.of(1, 2, 3, 4), Float32Array.of(5, 6, 7, 8), c, 2, 2, 2, false, false, 1, 0);
+  if (c.join() !== '19,22,43,50') throw new GradmillError('backend-unavailable', `the native addon computes wrong products (${c.join()}): build it again`);
+}
