@@ -2,7 +2,11 @@
 // (elementwise, GEMM epilogues, the fused derivative of the layer below). Softmax works on rows and lives elsewhere.
 // Formulas, constants and values at kinks are PyTorch's. NaN passes through every activation. The one parameter is
 // leakyRelu's negativeSlope and elu's alpha; both must be ≥ 0, as the derivative reads the sign of z off y = a(z).
-// Errors beside each are the largest measured on every 7th float, fast (FMA) / strict.
+// Largest errors on every 7th float against float64, fast (FMA) / strict:
+//   in ulp of y    sigmoid 2.4, tanh 1.4, elu 1.0, selu 1.8, softplus 1.7, softsign, hardSigmoid, hardSwish 1.5;
+//                  silu 3.2, mish 4.5 (3.3 for z > −1), gelu 5.2 / 6.8 (3.3 / 3.8 for z > −1), geluTanh 16 for z > −3
+//                  (2.9 for z > −1): the last four end in a tail that goes to 0, and are within 2.5·2⁻²⁴·|z| everywhere
+//   in 2⁻²⁴ of a'  sigmoid, softplus, hardSwish 2.4, tanh, softsign, selu 2, gelu 2.3, the other curved ones 4
 #pragma once
 
 #include "vmath.h"

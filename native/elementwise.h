@@ -20,7 +20,7 @@ static inline void map(const float* x, const float* v, float* y, size_t n, Funct
 
 // + bias, then y = a(c) or c = c ⊙ a'(v); each is the unfused op on the same elements in the same order.
 struct LayerEpilogue {
-  static constexpr bool present = true;
+  static constexpr bool present = true, sideways = false;
   const float* bias;  // [n] or null
   float* y;           // [m, n], c itself, or null for no activation
   const float* v;     // [m, n] or null

@@ -19,25 +19,26 @@ constexpr int mr = gemmRows, nr = gemmVectors * F::lanes;
 constexpr size_t kc = 256, mc = 16 * mr, nc = 1024;
 // A thin product (m ≤ 3) runs this many vectors side by side to hide the latency of fma.
 constexpr int thinVectors = 8;
-constexpr size_t gemmScratch = (mc * kc + kc * (nc + thinVectors * F::lanes) + size_t(mr) * thinVectors * F::lanes) * sizeof(float);
+constexpr size_t gemmScratch = (mc * kc + kc * (nc + thinVectors * F::lanes) + size_t(mr) * thinVectors * F::lanes + 2 * F::lanes) * sizeof(float);
 
 constexpr size_t smaller(size_t a, size_t b) { return a < b ? a : b; }
 
-// Rows of one operand as the micro-kernel reads them: element (i, p) of a at a[i·row + p·column].
+// How the micro-kernel reads a: element (i, p) at a[i + p·stride] when its columns are contiguous (packed, or transposed in
+// place), else at a[i·stride + p].
 struct View {
   const float* data;
-  size_t row, column;
+  size_t stride;
 };
 
-// c[R, V·lanes] += a[R, depth]·b[depth, V·lanes]. packedA: a[p·R + i]. b's rows are `ldb` apart. fresh: c starts from zero.
-template <int R, int V, bool packedA>
+// c[R, V·lanes] += a[R, depth]·b[depth, V·lanes]; b's rows are `ldb` apart. fresh: c starts from zero.
+template <int R, int V, bool columnsOfA>
 static inline void microKernel(size_t depth, View a, const float* __restrict b, size_t ldb, float* __restrict c, size_t ldc, bool fresh) {
   F sum[R][V];
   if (fresh) {
 #pragma GCC unroll 32
     for (int i = 0; i < R; i++)
 #pragma GCC unroll 8
-      for (int j = 0; j < V; j++) sum[i][j] = F::set(0.0f);
+      for (int j = 0; j < V; j++) sum[i][j] = F::zero();
   } else {
 #pragma GCC unroll 32
     for (int i = 0; i < R; i++)
@@ -46,19 +47,19 @@ static inline void microKernel(size_t depth, View a, const float* __restrict b, 
   }
   const float* rows[R];
 #pragma GCC unroll 32
-  for (int i = 0; i < R; i++) rows[i] = a.data + i * a.row;
+  for (int i = 0; i < R; i++) rows[i] = a.data + i * a.stride;
   for (size_t p = 0; p < depth; p++) {
     F column[V];
 #pragma GCC unroll 8
     for (int j = 0; j < V; j++) column[j] = F::load(b + j * F::lanes);
 #pragma GCC unroll 32
     for (int i = 0; i < R; i++) {
-      const F broadcast = F::set(packedA ? a.data[i] : rows[i][p]);
+      const F broadcast = F::set(columnsOfA ? a.data[i] : rows[i][p]);
 #pragma GCC unroll 8
       for (int j = 0; j < V; j++) sum[i][j] = fma(broadcast, column[j], sum[i][j]);
     }
     b += ldb;
-    if (packedA) a.data += R;
+    if (columnsOfA) a.data += a.stride;
   }
 #pragma GCC unroll 32
   for (int i = 0; i < R; i++)
@@ -67,55 +68,56 @@ static inline void microKernel(size_t depth, View a, const float* __restrict b, 
 }
 
 // The last columns of c, when they fill no register tile: the same kernel on a copy.
-template <int R, int V, bool packedA>
+template <int R, int V, bool columnsOfA>
 static void edgeKernel(size_t depth, View a, const float* b, size_t ldb, float* c, size_t ldc, size_t columns, bool fresh, float* tile) {
   constexpr size_t width = V * F::lanes;
   for (int i = 0; i < R && !fresh; i++)
     for (size_t j = 0; j < width; j++) tile[i * width + j] = j < columns ? c[i * ldc + j] : 0.0f;
-  microKernel<R, V, packedA>(depth, a, b, ldb, tile, width, fresh);
+  microKernel<R, V, columnsOfA>(depth, a, b, ldb, tile, width, fresh);
   for (int i = 0; i < R; i++)
     for (size_t j = 0; j < columns; j++) c[i * ldc + j] = tile[i * width + j];
 }
 
 // Turns the run-time number of rows into the kernel's compile-time R.
-template <int R, int V, bool packedA>
+template <int R, int V, bool columnsOfA>
 static inline void kernelOfRows(int rows, size_t depth, View a, const float* b, size_t ldb, float* c, size_t ldc, size_t columns, bool fresh,
                                 float* tile) {
   if constexpr (R > 1) {
-    if (rows < R) return kernelOfRows<R - 1, V, packedA>(rows, depth, a, b, ldb, c, ldc, columns, fresh, tile);
+    if (rows < R) return kernelOfRows<R - 1, V, columnsOfA>(rows, depth, a, b, ldb, c, ldc, columns, fresh, tile);
   }
   if (columns >= size_t(V) * F::lanes)
-    microKernel<R, V, packedA>(depth, a, b, ldb, c, ldc, fresh);
+    microKernel<R, V, columnsOfA>(depth, a, b, ldb, c, ldc, fresh);
   else
-    edgeKernel<R, V, packedA>(depth, a, b, ldb, c, ldc, columns, fresh, tile);
+    edgeKernel<R, V, columnsOfA>(depth, a, b, ldb, c, ldc, columns, fresh, tile);
 }
 
-// out[p·width + i] = alpha·source(i, p) for i < count, zero up to width. `along`: stride from i to i + 1; `across`: from p to p + 1.
+// out[p·width + i] = alpha·source(i, p) for i < count, zero up to width. `along`: stride from i to i + 1, `across`: from p to
+// p + 1; one of them is 1. Writes whole vectors, so up to F::lanes floats past its end.
 static inline void packPanel(const float* source, size_t along, size_t across, size_t count, size_t width, size_t depth, float alpha, float* out) {
+  const F factor = F::set(alpha);
+  // A vector that overhangs its row spoils the next row's first elements, which are written after it.
   if (along == 1) {
-    for (size_t p = 0; p < depth; p++, out += width, source += across) {
-      size_t i = 0;
-      if (alpha == 1.0f)
-        for (; i + F::lanes <= count; i += F::lanes) F::load(source + i).store(out + i);
-      for (; i < count; i++) out[i] = alpha * source[i];
-      for (; i < width; i++) out[i] = 0.0f;
-    }
+    for (size_t p = 0; p < depth; p++, source += across)
+      for (size_t i = 0; i < width; i += F::lanes)
+        (factor * F::loadPartial(source + i, int(count > i ? smaller(count - i, F::lanes) : 0))).store(out + p * width + i);
     return;
   }
-  size_t i = 0;
-  for (; i + F::lanes <= count; i += F::lanes) {
-    size_t p = 0;
-    for (; p + F::lanes <= depth; p += F::lanes) {
+  for (size_t p = 0; p < depth; p += F::lanes) {
+    const int steps = int(smaller(F::lanes, depth - p));
+    for (size_t i = 0; i < width; i += F::lanes) {
       F rows[F::lanes];
-      for (int r = 0; r < F::lanes; r++) rows[r] = F::load(source + (i + r) * along + p);
+      for (size_t r = 0; r < F::lanes; r++)
+        rows[r] = i + r >= count ? F::zero() : steps == F::lanes ? F::load(source + (i + r) * along + p) : F::loadPartial(source + (i + r) * along + p, steps);
       transpose(rows);
-      for (int r = 0; r < F::lanes; r++) (F::set(alpha) * rows[r]).store(out + (p + r) * width + i);
+      const bool overhangs = i > 0 && i + F::lanes > width;
+      for (int step = 0; step < steps; step++) {
+        if (overhangs)
+          (factor * rows[step]).storePartial(out + (p + step) * width + i, int(width - i));
+        else
+          (factor * rows[step]).store(out + (p + step) * width + i);
+      }
     }
-    for (; p < depth; p++)
-      for (int r = 0; r < F::lanes; r++) out[p * width + i + r] = alpha * source[(i + r) * along + p];
   }
-  for (; i < width; i++)
-    for (size_t p = 0; p < depth; p++) out[p * width + i] = i < count ? alpha * source[i * along + p] : 0.0f;
 }
 
 // Evenly sized register tiles of at most `most` rows: 32 rows by 6 are 6+6+5+5+5+5, never 6+6+6+6+6+2.
@@ -127,37 +129,42 @@ struct RowTiles {
 
 // What follows the product on a finished block of c; see elementwise.h.
 struct NoEpilogue {
-  static constexpr bool present = false;
+  static constexpr bool present = false, sideways = false;
   void operator()(float*, size_t, size_t, size_t, size_t, size_t) const {}
+};
+
+// How a product's operands reach the micro-kernel: in place, or packed into panels. Chosen by shape alone.
+struct Packing {
+  bool a, b;
 };
 
 // One block of c on one thread, by register tiles of R rows and V vectors. The epilogue is called as
 // (c, ldc, row, column, rows, columns) on each finished block while it is in L1.
-template <int R, int V, bool packA, class Epilogue>
-static void gemmBlock(const GemmArguments& g, bool directB, char* scratch, const Epilogue& epilogue) {
+template <int R, int V, bool columnsOfA, class Epilogue>
+static void gemmBlock(const GemmArguments& g, Packing packing, char* scratch, const Epilogue& epilogue) {
   constexpr size_t width = V * F::lanes;
   float* packedA = reinterpret_cast<float*>(scratch);
-  float* packedB = packedA + mc * kc;
-  float* tile = packedB + kc * (nc + thinVectors * F::lanes);
+  float* packedB = packedA + mc * kc + F::lanes;
+  float* tile = packedB + kc * (nc + thinVectors * F::lanes) + F::lanes;
   const size_t aRow = g.transposeA ? 1 : g.lda, aColumn = g.transposeA ? g.lda : 1;
   const size_t bRow = g.transposeB ? 1 : g.ldb, bColumn = g.transposeB ? g.ldb : 1;
   for (size_t jc = 0; jc < g.n; jc += nc) {
     const size_t columns = smaller(nc, g.n - jc);
-    // k = 0 still writes beta·c (done by the caller) and runs the epilogue.
     size_t pc = 0;
+    // Once even for k = 0: c is written and the epilogue runs.
     do {
       const size_t depth = smaller(kc, g.k - pc);
       const bool fresh = g.beta == 0.0f && pc == 0, last = pc + depth >= g.k;
       const float* b = g.b + pc * bRow + jc * bColumn;
-      // A direct b still packs its last panel: the kernel reads whole vectors.
-      const size_t firstPacked = directB ? columns / width * width : 0;
+      // The kernel reads whole vectors: the last panel is packed even if the others are read in place.
+      const size_t firstPacked = packing.b ? 0 : columns / width * width;
       for (size_t j = firstPacked; j < columns; j += width)
         packPanel(b + j * bColumn, bColumn, bRow, smaller(width, columns - j), width, depth, 1.0f, packedB + j * kc);
       for (size_t ic = 0; ic < g.m; ic += mc) {
         const size_t rows = smaller(mc, g.m - ic);
         const RowTiles tiles(rows, R);
         const float* a = g.a + ic * aRow + pc * aColumn;
-        if (packA)
+        if (packing.a)
           for (size_t t = 0, i = 0; t < tiles.count; i += tiles.rows(t++))
             packPanel(a + i * aRow, aRow, aColumn, tiles.rows(t), tiles.rows(t), depth, g.alpha, packedA + i * depth);
         for (size_t jr = 0; jr < columns; jr += width) {
@@ -166,8 +173,8 @@ static void gemmBlock(const GemmArguments& g, bool directB, char* scratch, const
           const size_t ldb = packed ? width : g.ldb;
           float* c = g.c + ic * g.ldc + jc + jr;
           for (size_t t = 0, i = 0; t < tiles.count; i += tiles.rows(t++)) {
-            const View view = packA ? View{packedA + i * depth, 0, 0} : View{a + i * aRow, aRow, 1};
-            kernelOfRows<R, V, packA>(int(tiles.rows(t)), depth, view, panel, ldb, c + i * g.ldc, g.ldc, columns - jr, fresh, tile);
+            const View view = packing.a ? View{packedA + i * depth, tiles.rows(t)} : View{a + i * aRow, g.lda};
+            kernelOfRows<R, V, columnsOfA>(int(tiles.rows(t)), depth, view, panel, ldb, c + i * g.ldc, g.ldc, columns - jr, fresh, tile);
           }
           if (Epilogue::present && last) epilogue(c, g.ldc, ic, jc + jr, rows, smaller(width, columns - jr));
         }
@@ -176,6 +183,14 @@ static void gemmBlock(const GemmArguments& g, bool directB, char* scratch, const
     } while (pc < g.k);
   }
 }
+
+// The epilogue of a product computed as its transpose: a row of blocks is a column.
+template <class Epilogue>
+struct Sideways {
+  static constexpr bool present = Epilogue::present, sideways = true;
+  const Epilogue& epilogue;
+  void operator()(float* c, size_t, size_t row, size_t column, size_t rows, size_t columns) const { epilogue(c, 1, column, row, columns, rows); }
+};
 
 template <class Epilogue>
 static void gemm(const GemmArguments& given, char* scratch, const Epilogue& epilogue) {
@@ -186,17 +201,25 @@ static void gemm(const GemmArguments& given, char* scratch, const Epilogue& epil
       for (size_t j = 0; j < g.n; j++) g.c[i * g.ldc + j] = g.beta * g.c[i * g.ldc + j];
     g.beta = 1.0f;
   }
-  // b in place while so few rows reuse it that packing would cost more than it saves.
-  const bool directB = !g.transposeB && g.m <= 12 * mr;
-  // a in place when its rows run along k; many registers would need as many row pointers, so such kernels always pack.
-  const bool packA = g.transposeA || g.alpha != 1.0f || mr > 8;
+  // A single column: its transpose, a single row, has lanes across the outputs.
+  if constexpr (!Epilogue::sideways) {
+    if (g.n == 1 && g.ldc == 1 && g.m > 1 && g.alpha == 1.0f) {
+      const GemmArguments t = {1, g.m, g.k, g.b, g.a, g.c, g.ldb, g.lda, g.m, !g.transposeB, !g.transposeA, 1.0f, g.beta};
+      return gemm(t, scratch, Sideways<Epilogue>{epilogue});
+    }
+  }
+  // b: packing pays once enough rows use it again. a: its rows are as good in place, until they are so many that their
+  // lines collide in the caches; its columns, until a panel does.
+  const Packing packing = {g.alpha != 1.0f || (g.n >= 128 && g.m >= 4 * mr) || (!g.transposeA && mr > 8), g.transposeB || g.m >= 8 * mr};
   // Fewer rows than hide the latency of fma: a wider tile instead.
-  if (g.m == 1 && !packA) return gemmBlock<1, thinVectors, false>(g, directB, scratch, epilogue);
-  if (g.m == 2 && !packA) return gemmBlock<2, thinVectors / 2, false>(g, directB, scratch, epilogue);
-  if (packA)
-    gemmBlock<mr, gemmVectors, true>(g, directB, scratch, epilogue);
+  if (g.m <= 2 && !packing.a && !g.transposeA) {
+    if (g.m == 1) return gemmBlock<1, thinVectors, false>(g, packing, scratch, epilogue);
+    return gemmBlock<2, thinVectors / 2, false>(g, packing, scratch, epilogue);
+  }
+  if (packing.a || g.transposeA)
+    gemmBlock<mr, gemmVectors, true>(g, packing, scratch, epilogue);
   else
-    gemmBlock<mr, gemmVectors, false>(g, directB, scratch, epilogue);
+    gemmBlock<mr, gemmVectors, false>(g, packing, scratch, epilogue);
 }
 
 }  // namespace

@@ -122,7 +122,8 @@ static void softmaxCrossEntropy(const Call& call, uint32_t part, uint32_t parts,
   for (size_t i = rows.begin; i < rows.end; i++) {
     const float* x = loss.x + i * n;
     float* dX = loss.dX ? loss.dX + i * n : nullptr;
-    const int32_t label = loss.labels ? loss.labels[i] : -1;
+    const int32_t label = loss.labels ? loss.labels[i] : 0;
+    if (uint32_t(label) >= n) return raise(call, Fault::labelOutOfRange, call.firstRow + i);
     const TargetRow target = {loss.t ? loss.t + i * n : nullptr, label, smoothing, smoothing / float(n)};
     const float most = maxOf(x, n);
     const F shift = F::set(most);

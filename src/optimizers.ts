@@ -1,5 +1,6 @@
 // Optimizers: what they keep for each weight, their hyper-parameters, and the instructions of one update over all weights at
 // once (weights, gradients and moments each lie in one contiguous range). Formulas: native/optimizers.h, as PyTorch's.
+import { GradmillError } from './errors.js';
 import { checkOptions, finiteNumber, flag } from './options.js';
 import type { Plan, Tensor } from './plan.js';
 
@@ -135,6 +136,7 @@ const LIMITS: Readonly<Record<string, { readonly min: number; readonly below?: n
 export function sgd(options: SgdOptions = {}): Optimizer {
   const defaults = { learningRate: 0.01, momentum: 0, nesterov: false, weightDecay: 0 };
   const moments = (options as SgdOptions | null)?.momentum ? (['moment1'] as const) : [];
+  if ((options as SgdOptions | null)?.nesterov && moments.length === 0) throw new GradmillError('invalid-argument', 'sgd: nesterov needs momentum above 0');
   return make('sgd', options, defaults, moments, (plan, operands, dims) => plan.emit('sgd', dims, operands, { nesterov: options.nesterov ? 1 : 0 }));
 }
 

@@ -202,7 +202,7 @@ export class Runtime {
   #gatherTarget(plan: Plan, target: TargetKind): Target {
     if (target === 'labels') {
       const labels = new Tensor('labels', ['batch'], 'buffer', 'i32');
-      plan.emit('gatherLabels', ['batch', Math.max(this.units, 2)], { labels }, { feed: FEED.target });
+      plan.emit('gatherLabels', ['batch', this.units], { labels }, { feed: FEED.target });
       return { labels };
     }
     const t = new Tensor('t', ['batch', this.units]);

@@ -183,10 +183,11 @@ describe('command lines', () => {
 describe('progress', () => {
   class Recorder {
     text = '';
-    readonly columns = 100;
     readonly isTTY: boolean;
-    constructor(isTTY: boolean) {
+    readonly columns: number;
+    constructor(isTTY: boolean, columns = 100) {
       this.isTTY = isTTY;
+      this.columns = columns;
     }
     write(text: string): void {
       this.text += text;
@@ -213,7 +214,20 @@ describe('progress', () => {
     progress.epoch({ ...epoch, valLoss: 0.5, valAccuracy: 0.75 });
     progress.end();
     const shown = 'epoch 2/5  loss 0.2500  accuracy 92.50 %  validation loss 0.5000  accuracy 75.00 %  60,000 samples/s  1.23 s';
-    expect(terminal.text).toBe(`\r${shown.slice(0, 99)}\x1b[K\n`);
+    expect(terminal.text).toBe(`\r${shown}\x1b[K\n`); // stays, so it may wrap
+  });
+
+  test.each([
+    [0, 79],
+    [80, 79],
+    [66, 65],
+    [40, 39],
+  ])('a live line fits a terminal of %i columns', (columns, longest) => {
+    const terminal = new Recorder(true, columns);
+    new Progress(terminal).batch(status);
+    const line = /^\r(.*)\x1b\[K$/.exec(terminal.text)![1];
+    expect(line.length).toBeLessThanOrEqual(longest);
+    expect(line).toMatch(/^epoch 2\/5 {2}(\[=+> +\] {2})?loss 0\.3021 {2}a/);
   });
 
   test('a training that ends early leaves its line', () => {
@@ -426,7 +440,7 @@ describe.each([
 describe('tables that are hard to learn from', () => {
   const train = async (text: string, ...flags: string[]): Promise<Run> => {
     await writeFile(path('hard.csv'), text);
-    return run('train', path('hard.csv'), '--target', 'y', '--epochs', '2', '--hidden', '4', '--out', path('hard.safetensors'), ...flags);
+    return run('train', path('hard.csv'), '--target', 'y', '--epochs', '2', '--out', path('hard.safetensors'), ...flags);
   };
 
   test('two rows', async () => {

@@ -26,7 +26,9 @@ export interface EpochStatus {
   readonly samplesPerSecond: number;
 }
 
-const barWidth = 24;
+const maxBarWidth = 24;
+/** A shorter bar says nothing. */
+const minBarWidth = 4;
 /** Of a long training only about so many epochs leave a line behind. */
 const maxEpochLines = 20;
 /** Plain lines within an epoch: at each quarter, but never closer than this. */
@@ -49,7 +51,9 @@ export class Progress {
 
   batch(status: BatchStatus): void {
     if (this.#out.isTTY === true) {
-      this.#redraw(`${epochOf(status)}  ${bar(status)}  ${batchNumbers(status)}`);
+      const [head, numbers] = [epochOf(status), batchNumbers(status)];
+      const barWidth = Math.min(maxBarWidth, this.#width - `${head}  []  ${numbers}`.length);
+      this.#redraw((barWidth < minBarWidth ? [head, numbers] : [head, bar(status, barWidth), numbers]).join('  ').slice(0, this.#width));
       return;
     }
     if (status.epoch !== this.#epoch) {
@@ -67,7 +71,7 @@ export class Progress {
     const kept = status.epoch === 1 || status.epoch === status.epochs || status.epoch % stride === 0;
     const line = `${epochOf(status)}  ${epochNumbers(status)}`;
     if (this.#out.isTTY === true) {
-      this.#redraw(line);
+      this.#redraw(kept ? line : line.slice(0, this.#width));
       if (kept) this.end();
     } else if (kept) {
       this.#plain(line);
@@ -80,10 +84,14 @@ export class Progress {
     this.#live = false;
   }
 
+  /** A line that wraps could not be overwritten by the next one. A terminal that does not know its width says 0. */
+  get #width(): number {
+    const { columns = 0 } = this.#out;
+    return (columns > 0 ? columns : 80) - 1;
+  }
+
   #redraw(line: string): void {
-    // A line that wraps could not be overwritten by the next one.
-    const width = (this.#out.columns ?? 80) - 1;
-    this.#out.write(`\r${line.slice(0, width)}\x1b[K`);
+    this.#out.write(`\r${line}\x1b[K`);
     this.#live = true;
   }
 
@@ -97,10 +105,10 @@ function epochOf({ epoch, epochs }: { epoch: number; epochs: number }): string {
   return `epoch ${String(epoch).padStart(String(epochs).length)}/${epochs}`;
 }
 
-function bar({ batch, batches }: BatchStatus): string {
-  const filled = Math.round((barWidth * batch) / batches);
+function bar({ batch, batches }: BatchStatus, width: number): string {
+  const filled = Math.round((width * batch) / batches);
   const shaft = '='.repeat(filled);
-  return `[${filled > 0 && filled < barWidth ? `${shaft.slice(1)}>` : shaft}${' '.repeat(barWidth - filled)}]`;
+  return `[${filled > 0 && filled < width ? `${shaft.slice(1)}>` : shaft}${' '.repeat(width - filled)}]`;
 }
 
 function batchNumbers(status: BatchStatus): string {

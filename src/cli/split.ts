@@ -1,16 +1,13 @@
 // Which rows of a table train and which validate: a matter of the seed and the row's number alone.
 
-import { GradmillError } from '../errors.js';
-
 export interface Split {
   /** Both ascending. */
   readonly training: readonly number[];
   readonly validation: readonly number[];
 }
 
-/** Validation takes round(rows · fraction) rows, and leaves at least one to train on. */
+/** Validation takes round(rows · fraction) of the rows and leaves at least one to train on. */
 export function splitRows(rows: number, fraction: number, seed: number): Split {
-  if (rows === 0) throw new GradmillError('empty-data', 'there are no rows to train on');
   const validationCount = Math.min(Math.round(rows * fraction), rows - 1);
   // Sorting by a hash that is one-to-one on 32 bits shuffles without ties.
   const key = mix(seed);

@@ -26,7 +26,7 @@ export async function trainMnist(flags: TrainFlags, path: string, { out, cwd }: 
     formatFacts([
       ['backend', describeBackend()],
       ['data', `MNIST, ${trainRows} training and ${testRows} test images of ${pixelCount} pixels`],
-      ['training', `${epochs} epochs, batch ${batchSize}, Adam ${learningRate}, seed ${seed}`],
+      ['training', `${epochs} epoch${epochs === 1 ? '' : 's'}, batch ${batchSize}, Adam ${learningRate}, seed ${seed}`],
     ]),
   );
   out.write(`\n${model.summary().trimEnd()}\n\n`);

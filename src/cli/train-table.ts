@@ -1,6 +1,6 @@
 // `gradmill train DATA.csv --target COLUMN`: types the columns, splits the rows, trains, and reports in the user's units.
 
-import { nearestName } from '../errors.js';
+import { GradmillError, nearestName } from '../errors.js';
 import { adam, dense, sequential } from '../index.js';
 import { readRegularFile } from '../safetensors.js';
 import { parseCsv, type Table } from './csv.js';
@@ -18,6 +18,7 @@ export async function trainTable(source: string, flags: TrainFlags, path: string
   const { seed = 1, categorical = [], ignore = [], 'validation-split': validationSplit = 0.2 } = flags;
   const table = parseCsv(await readRegularFile(source), source);
   const target = checkColumnFlags(table, flags);
+  if (table.rows.length === 0) throw new GradmillError('empty-data', `${source}: there are no rows below the header`);
   const split = splitRows(table.rows.length, validationSplit, seed);
   const batchSize = flags['batch-size'] ?? Math.min(32, split.training.length);
   if (batchSize > split.training.length) {
@@ -43,7 +44,7 @@ export async function trainTable(source: string, flags: TrainFlags, path: string
       ['inputs', describeInputs(schema.columns)],
       ['target', notes[0]],
       ...notes.slice(1).map((note) => ['note', note] as const),
-      ['training', `${epochs} epochs, batch ${batchSize}, Adam ${learningRate}, seed ${seed}`],
+      ['training', `${epochs} epoch${epochs === 1 ? '' : 's'}, batch ${batchSize}, Adam ${learningRate}, seed ${seed}`],
       ...(schema.target.task === 'regression' ? [['loss', 'mean squared error of the standardised target'] as const] : []),
     ]),
   );
