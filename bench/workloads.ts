@@ -25,7 +25,14 @@ const classifier = { activation: 'relu', loss: 'softmaxCrossEntropy', measures: 
 const W1: Workload = { ...classifier, name: 'W1', units: [784, 128, 10], optimizer: sgd, batch: 32 };
 const W2: Workload = { ...classifier, name: 'W2', units: [784, 512, 512, 10], optimizer: adam, batch: 128 };
 // Few steps to check: the slowest peer takes a quarter of a minute for one.
-const W3: Workload = { ...classifier, name: 'W3', units: [784, 2048, 2048, 10], optimizer: { ...sgd, momentum: 0.9 }, batch: 512, checkSteps: 2 };
+const W3: Workload = {
+  ...classifier,
+  name: 'W3',
+  units: [784, 2048, 2048, 10],
+  optimizer: { ...sgd, momentum: 0.9 },
+  batch: 512,
+  checkSteps: 2,
+};
 const W4: Workload = {
   name: 'W4',
   units: [32, 64, 64, 1],
@@ -36,7 +43,14 @@ const W4: Workload = {
   measures: 'step',
   checkSteps: 10,
 };
-const W5: Workload = { ...classifier, name: 'W5', units: [...new Array<number>(21).fill(256), 10], activation: 'tanh', optimizer: sgd, batch: 128 };
+const W5: Workload = {
+  ...classifier,
+  name: 'W5',
+  units: [...new Array<number>(21).fill(256), 10],
+  activation: 'tanh',
+  optimizer: sgd,
+  batch: 128,
+};
 
 export const workloads: readonly Workload[] = [
   W1,
@@ -48,7 +62,8 @@ export const workloads: readonly Workload[] = [
   { ...W2, name: 'W6 batch 64', measures: 'predict', batch: 64 },
 ];
 
-export const mnistSized = W2;
+/** MNIST's network, on which the library's manners are measured. */
+export const mnistNetwork = W2;
 
 /** 784-512-512-10 relu, softmaxCrossEntropy, adam, batch 128 */
 export function describe({ units, activation, loss, optimizer, batch, measures }: Workload): string {
@@ -88,9 +103,20 @@ export function examples({ units, loss, batch }: Workload): Examples {
   const y = new Float32Array(rows);
   for (let row = 0; row < rows; row++) {
     const own = x.subarray(row * columns, (row + 1) * columns);
-    y[row] = loss === 'meanSquaredError' ? (own[0] ?? 0) * (own[1] ?? 0) + (own[2] ?? 0) : own.subarray(0, classes).indexOf(Math.max(...own.subarray(0, classes)));
+    y[row] =
+      loss === 'meanSquaredError' ? own[0] * own[1] + own[2] : own.subarray(0, classes).indexOf(Math.max(...own.subarray(0, classes)));
   }
   return { x, y, rows };
+}
+
+/** As many bytes and labels as MNIST has, for what only shows with real amounts: copies, checks, epochs that last. */
+export function mnistLike(): { readonly x: { readonly data: Uint8Array; readonly shape: readonly number[] }; readonly y: Uint8Array } {
+  const [rows, columns] = [60_000, 784];
+  const random = generator(2);
+  // Small values, so that training stays calm without scaling.
+  const data = new Uint8Array(rows * columns);
+  for (let i = 0; i < data.length; i++) data[i] = 3 * random();
+  return { x: { data, shape: [rows, columns] }, y: Uint8Array.from({ length: rows }, () => 10 * random()) };
 }
 
 /** Uniform in [0, 1): xorshift32, good enough for inputs. */

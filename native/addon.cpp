@@ -11,6 +11,10 @@
 #include "cpu.h"
 #include "team.h"
 
+#if defined(__linux__)
+#include <sys/mman.h>
+#endif
+
 #ifdef GRADMILL_COUNT_ALLOCATIONS
 #include "allocations.h"
 #endif
@@ -23,6 +27,17 @@ using Napi::CallbackInfo;
 struct Free {
   void operator()(char* memory) const { ::operator delete(memory, std::align_val_t(64)); }
 };
+
+// Large matrices touch a page a row: with small pages the processor spends its time looking up addresses.
+void preferHugePages(char* data, size_t size) {
+#if defined(__linux__)
+  constexpr uintptr_t page = 2 << 20;
+  const uintptr_t start = (reinterpret_cast<uintptr_t>(data) + page - 1) & ~(page - 1), end = (reinterpret_cast<uintptr_t>(data) + size) & ~(page - 1);
+  if (end > start + page) madvise(reinterpret_cast<void*>(start), end - start, MADV_HUGEPAGE);
+#else
+  (void)data, (void)size;
+#endif
+}
 
 // A 64-byte-aligned range of a SharedArrayBuffer, kept alive while native code may touch it. Scripts cannot detach or
 // resize shared memory, so a pointer into it stays valid.
@@ -38,6 +53,7 @@ class Memory : public Napi::ObjectWrap<Memory> {
     data_ = reinterpret_cast<char*>(start) + offset_;
     size_ = bytes.ByteLength() < 64 ? 0 : bytes.ByteLength() - 64;
     bytes_ = Napi::Persistent(bytes.As<Napi::Object>());
+    preferHugePages(data_, size_);
     // V8 does not count shared memory: without this, forgotten models would not hurry its collector.
     Napi::MemoryManagement::AdjustExternalMemory(info.Env(), int64_t(size_));
   }

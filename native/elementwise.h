@@ -9,12 +9,12 @@ namespace {
 
 // y = f(x) over n elements; f maps F to F.
 template <class Function>
-static inline void map(const float* x, float* y, size_t n, Function f) {
+GRADMILL_INLINE void map(const float* x, float* y, size_t n, Function f) {
   forVectors(n, [&](size_t i, int count) { f(F::loadPartial(x + i, count)).storePartial(y + i, count); });
 }
 
 template <class Function>
-static inline void map(const float* x, const float* v, float* y, size_t n, Function f) {
+GRADMILL_INLINE void map(const float* x, const float* v, float* y, size_t n, Function f) {
   forVectors(n, [&](size_t i, int count) { f(F::loadPartial(x + i, count), F::loadPartial(v + i, count)).storePartial(y + i, count); });
 }
 
@@ -98,7 +98,7 @@ static void gemm(const Call& call, uint32_t part, uint32_t, char* scratch) {
                            immediateFloat(call, 1)};
   const float *bias = floats(call, 3), *v = floats(call, 5);
   const int activation = int(call.immediates[2]);
-  float* y = v || activation == 0 ? nullptr : call.operands[4] ? floats(call, 4) : floats(call, 2);
+  float* y = v ? nullptr : call.operands[4] ? floats(call, 4) : activation == 0 ? nullptr : floats(call, 2);
   if (!bias && !y && !v) return gradmill::gemm(g, scratch, NoEpilogue());
   gradmill::gemm(g, scratch,
                  LayerEpilogue{bias ? bias + columns.begin : nullptr, y ? y + corner : nullptr, v ? v + corner : nullptr, activation,

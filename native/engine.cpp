@@ -66,14 +66,6 @@ uint64_t times(uint64_t a, uint64_t b) {
   return __builtin_mul_overflow(a, b, &product) ? saturated : product;
 }
 
-uint64_t extentBytes(const OperandInfo& operand, const uint32_t* dims) {
-  uint64_t extent = operand.constant;
-  for (int i = 0; i < 3; i++)
-    for (int power = 0; power < operand.powers[i]; power++) extent = times(extent, dims[i]);
-  if (operand.chunks) extent = extent / 4096 + (extent % 4096 != 0);
-  return times(extent, elementSize(operand.type));
-}
-
 const char* checkOp(const Instruction& instruction) {
   const uint32_t* immediates = instruction.immediates;
   const auto present = [&](int operand) { return instruction.operands[operand] != 0; };
@@ -221,6 +213,14 @@ void runStep(const Step& step, Crew* crew, char* scratch) {
 
 const OpInfo& opInfo(uint32_t op) { return opInfos[op]; }
 
+uint64_t extentBytes(const OperandInfo& operand, const uint32_t* dims) {
+  uint64_t extent = operand.constant;
+  for (int i = 0; i < 3; i++)
+    for (int power = 0; power < operand.powers[i]; power++) extent = times(extent, dims[i]);
+  if (operand.chunks) extent = extent / 4096 + (extent % 4096 != 0);
+  return times(extent, elementSize(operand.type));
+}
+
 LoadError load(Program& program, size_t arenaBytes) {
   program.stepCount = 0;
   program.rows = 0;
@@ -269,6 +269,7 @@ LoadError load(Program& program, size_t arenaBytes) {
 
 const char* checkRun(const Program& program, const Run& run) {
   if (run.from > run.to || run.to > program.instructionCount) return "the range lies outside the program";
+  if (run.firstRow + run.rowCount < run.firstRow) return "the rows overflow";
   if (run.rowCount && (!run.batch || (program.rows && run.batch > program.rows))) return "the batch is larger than the program's";
   for (uint32_t i = run.from; i < run.to; i++) {
     const Instruction& instruction = program.instructions[i];

@@ -41,6 +41,9 @@ struct OpInfo {
 };
 const OpInfo& opInfo(uint32_t op);
 
+// Bytes of an operand; saturates.
+uint64_t extentBytes(const OperandInfo& operand, const uint32_t* dims);
+
 // A decoded instruction, or one phase of it.
 struct Step {
   Kernel kernel;

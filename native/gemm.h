@@ -15,8 +15,8 @@ namespace gradmill {
 namespace {
 
 constexpr int mr = gemmRows, nr = gemmVectors * F::lanes;
-// Bytes: a panel of b (kc·nr) stays in L1, a block of a (mc·kc) in L2, a block of b (kc·nc) in L2 or L3.
-constexpr size_t kc = 256, mc = 16 * mr, nc = 1024;
+// A panel of b (kc·nr floats) fills L1 and stays there while mc rows pass; long sums keep c's loads and stores rare.
+constexpr size_t kc = nr > 16 ? 8192 / nr : 512, mc = 8 * mr, nc = 1024;
 // A thin product (m ≤ 3) runs this many vectors side by side to hide the latency of fma.
 constexpr int thinVectors = 8;
 constexpr size_t gemmScratch = (mc * kc + kc * (nc + thinVectors * F::lanes) + size_t(mr) * thinVectors * F::lanes + 2 * F::lanes) * sizeof(float);
@@ -96,25 +96,44 @@ static inline void kernelOfRows(int rows, size_t depth, View a, const float* b, 
 static inline void packPanel(const float* source, size_t along, size_t across, size_t count, size_t width, size_t depth, float alpha, float* out) {
   const F factor = F::set(alpha);
   // A vector that overhangs its row spoils the next row's first elements, which are written after it.
+  if (along == 1 && count == 2 * F::lanes && width == count && alpha == 1.0f) {
+    for (size_t p = 0; p < depth; p++, source += across, out += 2 * F::lanes) {
+      F::load(source).store(out);
+      F::load(source + F::lanes).store(out + F::lanes);
+    }
+    return;
+  }
   if (along == 1) {
     for (size_t p = 0; p < depth; p++, source += across)
       for (size_t i = 0; i < width; i += F::lanes)
         (factor * F::loadPartial(source + i, int(count > i ? smaller(count - i, F::lanes) : 0))).store(out + p * width + i);
     return;
   }
-  for (size_t p = 0; p < depth; p += F::lanes) {
-    const int steps = int(smaller(F::lanes, depth - p));
-    for (size_t i = 0; i < width; i += F::lanes) {
+  for (size_t i = 0; i < width; i += F::lanes) {
+    const size_t here = count > i ? smaller(count - i, F::lanes) : 0;
+    const bool overhangs = i > 0 && i + F::lanes > width;
+    for (size_t p = 0; p < depth; p += F::lanes) {
+      const int steps = int(smaller(F::lanes, depth - p));
+      const float* corner = source + i * along + p;
       F rows[F::lanes];
-      for (size_t r = 0; r < F::lanes; r++)
-        rows[r] = i + r >= count ? F::zero() : steps == F::lanes ? F::load(source + (i + r) * along + p) : F::loadPartial(source + (i + r) * along + p, steps);
+      if (here == F::lanes && steps == F::lanes) {
+#pragma GCC unroll 16
+        for (int r = 0; r < F::lanes; r++) rows[r] = F::load(corner + r * along);
+      } else {
+        for (size_t r = 0; r < F::lanes; r++) rows[r] = r < here ? F::loadPartial(corner + r * along, steps) : F::zero();
+      }
       transpose(rows);
-      const bool overhangs = i > 0 && i + F::lanes > width;
+      float* to = out + p * width + i;
+      if (steps == F::lanes && !overhangs) {
+#pragma GCC unroll 16
+        for (int step = 0; step < F::lanes; step++) (factor * rows[step]).store(to + step * width);
+        continue;
+      }
       for (int step = 0; step < steps; step++) {
         if (overhangs)
-          (factor * rows[step]).storePartial(out + (p + step) * width + i, int(width - i));
+          (factor * rows[step]).storePartial(to + step * width, int(width - i));
         else
-          (factor * rows[step]).store(out + (p + step) * width + i);
+          (factor * rows[step]).store(to + step * width);
       }
     }
   }
@@ -208,9 +227,10 @@ static void gemm(const GemmArguments& given, char* scratch, const Epilogue& epil
       return gemm(t, scratch, Sideways<Epilogue>{epilogue});
     }
   }
-  // b: packing pays once enough rows use it again. a: its rows are as good in place, until they are so many that their
-  // lines collide in the caches; its columns, until a panel does.
-  const Packing packing = {g.alpha != 1.0f || (g.n >= 128 && g.m >= 4 * mr) || (!g.transposeA && mr > 8), g.transposeB || g.m >= 8 * mr};
+  // b pays for its packing once enough rows use it again. Rows of a are as good in place as packed, unless the kernel would
+  // need more row pointers than there are registers; columns of a, far apart in memory, collide in the caches.
+  const bool manyRows = mr > 8;
+  const Packing packing = {g.alpha != 1.0f || (g.transposeA ? g.n >= 8 * size_t(nr) && g.m >= 4 * mr : manyRows), g.transposeB || g.m >= 8 * mr};
   // Fewer rows than hide the latency of fma: a wider tile instead.
   if (g.m <= 2 && !packing.a && !g.transposeA) {
     if (g.m == 1) return gemmBlock<1, thinVectors, false>(g, packing, scratch, epilogue);

@@ -158,7 +158,9 @@ static void categoricalCrossEntropy(const Call& call, uint32_t part, uint32_t pa
   const Range rows = share(call.m, 1, part, parts);
   for (size_t i = rows.begin; i < rows.end; i++) {
     const float* x = loss.x + i * n;
-    const TargetRow target = {loss.t ? loss.t + i * n : nullptr, loss.labels ? loss.labels[i] : -1, 0.0f, 0.0f};
+    const int32_t label = loss.labels ? loss.labels[i] : -1;
+    if (loss.labels && uint32_t(label) >= n) return raise(call, Fault::labelOutOfRange, call.firstRow + i);
+    const TargetRow target = {loss.t ? loss.t + i * n : nullptr, label, 0.0f, 0.0f};
     loss.rowLoss[i] = sumOf(n, [&](size_t j, int count) {
       const F p = F::loadPartial(x + j, count), q = target(j, count), clipped = max(min(p, high), low);
       if (loss.dX) {

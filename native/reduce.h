@@ -33,7 +33,7 @@ static inline float foldLanes(const F (&sum)[laneVectors]) {
 
 // Calls body(i, count) for each vector of [0, n): count is F::lanes, fewer only in the last.
 template <class Body>
-static inline void forVectors(size_t n, Body body) {
+GRADMILL_INLINE void forVectors(size_t n, Body body) {
   size_t i = 0;
   for (; i + F::lanes <= n; i += F::lanes) body(i, F::lanes);
   if (i < n) body(i, int(n - i));
@@ -41,7 +41,7 @@ static inline void forVectors(size_t n, Body body) {
 
 // Σ term(i, count) over one chunk, n ≤ 4096. A term's lanes past count must be zero.
 template <class Term>
-static inline float sumChunk(size_t n, Term term) {
+GRADMILL_INLINE float sumChunk(size_t n, Term term) {
   F sum[laneVectors];
   for (int v = 0; v < laneVectors; v++) sum[v] = F::zero();
   size_t i = 0;
@@ -61,7 +61,7 @@ static inline float sumOf(size_t n, Term term) {
 }
 
 // v in the first `count` lanes, zero in the rest.
-static inline F firstLanes(F v, int count) {
+GRADMILL_INLINE F firstLanes(F v, int count) {
   if (count == F::lanes) return v;
   float lane[F::lanes];
   v.store(lane);

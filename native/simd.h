@@ -166,8 +166,12 @@ struct F {
   static GRADMILL_INLINE __m256i first(int n) {
     return _mm256_cmpgt_epi32(_mm256_set1_epi32(n), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
   }
-  static GRADMILL_INLINE F loadPartial(const float *p, int n) { return {_mm256_maskload_ps(p, first(n))}; }
-  GRADMILL_INLINE void storePartial(float *p, int n) const { _mm256_maskstore_ps(p, first(n), v); }
+  // Whole vectors take the plain instruction: masked stores are slow on AMD.
+  static GRADMILL_INLINE F loadPartial(const float *p, int n) { return {n >= lanes ? _mm256_loadu_ps(p) : _mm256_maskload_ps(p, first(n))}; }
+  GRADMILL_INLINE void storePartial(float *p, int n) const {
+    if (n >= lanes) return store(p);
+    _mm256_maskstore_ps(p, first(n), v);
+  }
 };
 
 GRADMILL_INLINE F operator+(F a, F b) { return {_mm256_add_ps(a.v, b.v)}; }
@@ -334,7 +338,8 @@ GRADMILL_INLINE void transpose(F (&r)[16]) {
     b[g + 2] = _mm512_shuffle_ps(a1, a3, 0x44), b[g + 3] = _mm512_shuffle_ps(a1, a3, 0xEE);
   }
   for (int i = 0; i < 4; ++i) {
-    const __m512 even01 = _mm512_shuffle_f32x4(b[i], b[i + 4], 0x88), odd01 = _mm512_shuffle_f32x4(b[i], b[i + 4], 0xDD);
+    const __m512 even01 = _mm512_shuffle_f32x4(b[i], b[i + 4], 0x88);
+    const __m512 odd01 = _mm512_shuffle_f32x4(b[i], b[i + 4], 0xDD);
     const __m512 even23 = _mm512_shuffle_f32x4(b[i + 8], b[i + 12], 0x88);
     const __m512 odd23 = _mm512_shuffle_f32x4(b[i + 8], b[i + 12], 0xDD);
     r[i].v = _mm512_shuffle_f32x4(even01, even23, 0x88), r[i + 8].v = _mm512_shuffle_f32x4(even01, even23, 0xDD);

@@ -49,6 +49,7 @@ struct Member {
   Crew crew;  // used while this thread leads
   Job* leads = nullptr;
   uint32_t helpers = 0;  // of its crew
+  bool ends = false;
   std::unique_ptr<char, Free> scratch;
   std::thread thread;
 };
@@ -60,7 +61,6 @@ struct Team {
   std::deque<Job*> queue;
   std::vector<std::unique_ptr<Member>> members;
   int environments = 0;
-  bool stopping = false;
   uint32_t pending = 0;  // queue's size, read without the mutex
   uint32_t idle = 0;     // members asleep and not yet called, read without the mutex
 };
@@ -122,7 +122,7 @@ Member* leaderInNeed(const Member& self) {
 void work(Member& self) {
   Team& t = team();
   std::unique_lock<std::mutex> lock(t.mutex);
-  while (!t.stopping) {
+  while (!self.ends) {
     if (!t.queue.empty()) {
       Job* job = t.queue.front();
       t.queue.pop_front();
@@ -136,7 +136,7 @@ void work(Member& self) {
       help(leader->crew, self.scratch.get(), hasPending);
       lock.lock();
       leader->helpers--;
-      if (t.stopping || !t.queue.empty()) continue;
+      if (self.ends || !t.queue.empty()) continue;
     }
     __atomic_fetch_add(&t.idle, 1, __ATOMIC_SEQ_CST);
     t.work.wait(lock);
@@ -161,7 +161,6 @@ void joinTeam(int threads) {
   Team& t = team();
   std::lock_guard<std::mutex> lock(t.mutex);
   if (t.environments++ > 0) return;
-  t.stopping = false;
   for (int i = 0; i < threads; i++) {
     auto member = std::make_unique<Member>();
     member->crew.wanted = callHelpers;
@@ -198,13 +197,14 @@ void leaveTeam(const void* owner) {
     return std::none_of(t.members.begin(), t.members.end(), [&](const auto& member) { return owned(member->leads); });
   });
   if (--t.environments > 0) return;
-  t.stopping = true;
-  t.work.notify_all();
-  auto members = std::move(t.members);
+  // The next environment may join before these threads have ended: it gets new ones.
+  const auto members = std::move(t.members);
   t.members.clear();
+  for (const auto& member : members) member->ends = true;
+  __atomic_store_n(&t.idle, 0, __ATOMIC_SEQ_CST);
+  t.work.notify_all();
   lock.unlock();
-  for (auto& member : members) member->thread.join();
-  t.idle = 0;
+  for (const auto& member : members) member->thread.join();
 }
 
 }  // namespace gradmill

@@ -1,7 +1,7 @@
 // Activation functions by name. The kernels are native/activations.h; this is their list, their parameters and which of them
 // need the layer's input z, not its output, for the derivative.
-import { GradmillError, unknownName } from './errors.js';
-import { checkOptions, finiteNumber } from './options.js';
+import { GradmillError } from './errors.js';
+import { checkOptions, finiteNumber, oneOf, reading, show } from './options.js';
 
 /** An activation as the engine runs it. */
 export interface Activation {
@@ -53,13 +53,13 @@ export interface ActivationOptions {
 /** @throws GradmillError 'unknown-name', 'invalid-argument' */
 export function resolveActivation(given: ActivationName | ActivationOptions): Activation {
   const options = typeof given === 'string' ? { name: given } : given;
-  if (typeof options !== 'object' || (options as unknown) === null || typeof options.name !== 'string')
-    throw new GradmillError('invalid-argument', `activation: expected a name or { name, … }, got ${JSON.stringify(given)}`);
-  const { name } = options;
-  if (!ACTIVATION_NAMES.includes(name)) throw unknownName('activation', name, ACTIVATION_NAMES);
+  if (typeof options !== 'object' || (options as unknown) === null)
+    throw new GradmillError('invalid-argument', `activation: expected a name or { name, … }, got ${show(given)}`);
+  const name = oneOf('activation', reading('activation', () => options.name), ACTIVATION_NAMES);
   const wanted = PARAMETERS[name];
-  checkOptions(`activation '${name}'`, options, wanted ? ['name', wanted.option] : ['name']);
-  const parameter = wanted ? finiteNumber(`activation '${name}': ${wanted.option}`, options[wanted.option] ?? wanted.value) : 0;
+  const checked = checkOptions(`activation '${name}'`, options, wanted ? ['name', wanted.option] : ['name']);
+  const { [wanted?.option ?? 'alpha']: value = wanted?.value } = checked;
+  const parameter = wanted ? finiteNumber(`activation '${name}': ${wanted.option}`, value) : 0;
   // The derivative reads the sign of z from y, so y must have it.
   if (parameter < 0 || (name === 'elu' && parameter === 0))
     throw new GradmillError('invalid-argument', `activation '${name}': ${wanted?.option ?? ''} must be ${name === 'elu' ? 'more than' : 'at least'} 0, got ${String(parameter)}`);

@@ -2,6 +2,7 @@
 // the installation.
 import { GradmillError } from './errors.js';
 import { loadNative } from './native.js';
+import { show } from './options.js';
 import type { NumericArray } from './tensor.js';
 import type { OpTable } from './ops.js';
 
@@ -20,7 +21,16 @@ export interface EngineProgram {
   /** On this thread. False when the arena's control block holds a fault. */
   run(from: number, to: number, firstRow: number, rowCount: number, batch: number): boolean;
   /** On this thread, from and into the caller's own arrays. */
-  predict(from: number, to: number, rows: number, batch: number, x: NumericArray, columns: number, out: Float32Array, outColumns: number): boolean;
+  predict(
+    from: number,
+    to: number,
+    rows: number,
+    batch: number,
+    x: NumericArray,
+    columns: number,
+    out: Float32Array,
+    outColumns: number,
+  ): boolean;
   /** On the engine's threads. */
   start(from: number, to: number, firstRow: number, rowCount: number, batch: number): Promise<void>;
 }
@@ -52,10 +62,14 @@ export interface Engine {
   /** Why this engine and not another. */
   readonly reason: string;
   readonly ops: OpTable;
-  /** Zeroed. @throws GradmillError 'out-of-memory' */
+  /** Zeroed. @throws GradmillError 'out-of-memory', 'size-overflow' beyond what any machine has */
   allocate(bytes: number): EngineMemory;
   /** @throws GradmillError 'backend-unavailable' for a plan that the engine refuses */
-  load(arena: EngineMemory, words: Uint32Array, options: { readonly isa?: string; readonly strict: boolean; readonly threads: number }): EngineProgram;
+  load(
+    arena: EngineMemory,
+    words: Uint32Array,
+    options: { readonly isa?: string; readonly strict: boolean; readonly threads: number },
+  ): EngineProgram;
   gemm(call: GemmCall, options: { readonly isa?: string; readonly strict: boolean }): void;
 }
 
@@ -68,9 +82,9 @@ function variable(name: string): string | undefined {
 function positive(name: string): number | undefined {
   const text = variable(name);
   if (text === undefined) return undefined;
-  const value = Number(text);
-  if (!Number.isSafeInteger(value) || value < 1) throw new GradmillError('invalid-argument', `${name}: expected a whole number of at least 1, got '${text}'`);
-  return value;
+  if (!/^[1-9]\d{0,8}$/.test(text))
+    throw new GradmillError('invalid-argument', `${name}: expected a whole number of at least 1, got ${show(text)}`);
+  return Number(text);
 }
 
 let current: Engine | undefined;
@@ -83,10 +97,16 @@ let current: Engine | undefined;
 export function engine(): Engine {
   if (current) return current;
   const wanted = variable('GRADMILL_BACKEND') ?? 'auto';
-  if (!['auto', 'native', 'wasm'].includes(wanted)) throw new GradmillError('invalid-argument', `GRADMILL_BACKEND: expected auto, native or wasm, got '${wanted}'`);
-  if (wanted === 'wasm') throw new GradmillError('backend-unavailable', 'GRADMILL_BACKEND=wasm: this version has no WebAssembly engine; unset it or use native');
+  if (!['auto', 'native', 'wasm'].includes(wanted))
+    throw new GradmillError('invalid-argument', `GRADMILL_BACKEND: expected auto, native or wasm, got ${show(wanted)}`);
+  if (wanted === 'wasm')
+    throw new GradmillError(
+      'backend-unavailable',
+      'GRADMILL_BACKEND=wasm: this version has no WebAssembly engine; unset it or set it to native',
+    );
   const strict = variable('GRADMILL_STRICT');
-  if (strict !== undefined && strict !== '0' && strict !== '1') throw new GradmillError('invalid-argument', `GRADMILL_STRICT: expected 0 or 1, got '${strict}'`);
+  if (strict !== undefined && strict !== '0' && strict !== '1')
+    throw new GradmillError('invalid-argument', `GRADMILL_STRICT: expected 0 or 1, got ${show(strict)}`);
   current = loadNative({ isa: variable('GRADMILL_ISA'), threads: positive('GRADMILL_THREADS'), strict: strict === '1' });
   return current;
 }
@@ -100,7 +120,7 @@ export interface Backend {
   readonly reason: string;
 }
 
-/** @throws GradmillError 'backend-unavailable' where no engine runs */
+/** @throws GradmillError 'backend-unavailable' where no engine runs, 'invalid-argument' for an environment variable that makes no sense */
 export function backend(): Backend {
   const { name, isa, threads, strict, reason } = engine();
   return { name, isa, threads, strict, reason };

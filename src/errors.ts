@@ -59,8 +59,10 @@ export function nearestName(name: string, candidates: Iterable<string>): string 
 export function unknownName(kind: string, name: string, candidates: Iterable<string>): GradmillError {
   const known = [...candidates];
   const nearest = nearestName(name, known);
-  const hint = nearest === undefined ? ` (known: ${known.join(', ')})` : `, did you mean '${nearest}'?`;
-  return new GradmillError('unknown-name', `unknown ${kind} '${name}'${known.length === 0 ? '' : hint}`);
+  const listed = known.length > 20 ? [...known.slice(0, 20), '…'] : known;
+  const hint = nearest === undefined ? ` (known: ${listed.join(', ')})` : `, did you mean '${nearest}'?`;
+  const shown = name.length > 100 ? `${name.slice(0, 100)}…` : name;
+  return new GradmillError('unknown-name', `unknown ${kind} '${shown}'${known.length === 0 ? '' : hint}`);
 }
 
 /** Optimal string alignment: insertions, deletions, substitutions and swapped neighbours each cost 1. */

@@ -1,12 +1,10 @@
 // The loop over epochs: checks, shuffling, steps, validation, callbacks. One native job an epoch, or one a batch where the
 // user wants to hear of every batch.
-import { type DataSet, blankDataSet, copyDataSet, feed } from './dataset.js';
+import type { DataSet, DataSets } from './dataset.js';
 import { GradmillError } from './errors.js';
-import type { Evaluation, RunRange, RunSets } from './model.js';
-import { checkOptions, finiteNumber, flag, show, wholeNumber } from './options.js';
-import { FEED } from './plan.js';
-import type { PlanKind, Runtime, TargetKind } from './runtime.js';
-import { type Rows, type TensorInput, toRows } from './tensor.js';
+import type { Evaluation, Examples, Jobs, LoadedExamples } from './jobs.js';
+import { checkOptions, finiteNumber, flag, reading, show, size, wholeNumber } from './options.js';
+import type { TensorInput } from './tensor.js';
 
 export interface BatchReport {
   /** From 1, as all counts here. */
@@ -15,6 +13,7 @@ export interface BatchReport {
   readonly batches: number;
   /** Of this batch, before its update. */
   readonly loss: number;
+  readonly accuracy?: number;
 }
 
 export interface ProgressReport {
@@ -34,11 +33,13 @@ export interface ProgressReport {
 export interface EpochReport {
   readonly epoch: number;
   readonly epochs: number;
+  /** Of all rows trained on, each before the update of its own batch. */
   readonly loss: number;
   readonly accuracy?: number;
+  /** Of all validation rows, after the epoch. */
   readonly valLoss?: number;
   readonly valAccuracy?: number;
-  /** Of training, without validation. */
+  /** Of training, onBatch included, without validation. */
   readonly seconds: number;
   readonly samplesPerSecond: number;
 }
@@ -46,23 +47,24 @@ export interface EpochReport {
 export interface FitOptions {
   /** Default 1. */
   readonly epochs?: number;
-  /** Default 32, or all rows where there are fewer; a larger one than the data is an error. */
+  /** Default 32, or all rows where there are fewer; a larger one than the rows trained on is an error. The last batch may be smaller. */
   readonly batchSize?: number;
-  /** A new order each epoch, drawn from the model's seed. Default true. */
+  /** A new order each epoch, drawn from the model's seed and the epochs shuffled since it was compiled. Default true. */
   readonly shuffle?: boolean;
+  /** Evaluated after each epoch. Default: none. */
   readonly validationData?: readonly [x: TensorInput, y: TensorInput];
-  /** Share of the rows, from the end, that is evaluated and not trained on; in [0, 1). Default 0. */
+  /** Share of the rows, from the end, that is evaluated and not trained on; in [0, 1), at least one row when above 0. Default 0. */
   readonly validationSplit?: number;
-  /** Stops within one batch. */
+  /** Stops within one batch; fit rejects with its reason. */
   readonly signal?: AbortSignal;
   /** 0 silent, 1 progress on standard output. Default 0. */
   readonly verbose?: 0 | 1;
-  /** After every batch, awaited; costs one native job a batch. */
+  /** After every batch, awaited; the model may be used in it, except compile and dispose. What it throws ends the fit. Costs one native job a batch. */
   readonly onBatch?: (report: BatchReport) => unknown;
-  /** After every epoch, awaited. */
+  /** After every epoch, awaited; as onBatch. */
   readonly onEpoch?: (report: EpochReport) => unknown;
-  /** About ten times a second while native threads train; must not use the model. */
-  readonly onProgress?: (report: ProgressReport) => void;
+  /** About ten times a second while native threads train, not awaited; the model is busy. What it throws ends the fit. */
+  readonly onProgress?: (report: ProgressReport) => unknown;
 }
 
 export interface History {
@@ -74,144 +76,251 @@ export interface History {
   readonly valAccuracy?: number[];
 }
 
-/** What the model lends to its fit. */
-interface Host {
-  readonly runtime: Runtime;
-  targetKind(y: Rows): TargetKind;
-  inputRows(x: TensorInput): Rows;
-  run(kind: PlanKind, batch: number, sets: RunSets, range: RunRange): Promise<void>;
-  callback(call: () => unknown): Promise<void>;
-  evaluation(): Evaluation;
+/** A fit whose arguments are checked. */
+export interface PreparedFit {
+  readonly data: Examples;
+  readonly validation: Examples | undefined;
+  /** Of `data`, the first so many are trained on. */
+  readonly rows: number;
+  readonly epochs: number;
+  readonly batchSize: number;
+  readonly shuffle: boolean;
+  readonly verbose: boolean;
+  readonly signal: AbortSignal | undefined;
+  readonly onBatch: FitOptions['onBatch'];
+  readonly onEpoch: FitOptions['onEpoch'];
+  readonly onProgress: FitOptions['onProgress'];
 }
 
-const OPTIONS = ['epochs', 'batchSize', 'shuffle', 'validationData', 'validationSplit', 'signal', 'verbose', 'onBatch', 'onEpoch', 'onProgress'];
+const OPTIONS = [
+  'epochs',
+  'batchSize',
+  'shuffle',
+  'validationData',
+  'validationSplit',
+  'signal',
+  'verbose',
+  'onBatch',
+  'onEpoch',
+  'onProgress',
+];
+
+/** @throws GradmillError for all that can be wrong before data is read; the signal's reason when it is aborted already */
+export function prepareFit(jobs: Jobs, x: TensorInput, y: TensorInput, options: FitOptions): PreparedFit {
+  const given = checkOptions('fit', options, OPTIONS);
+  const { validationData, validationSplit = 0, verbose = 0 } = given;
+  const split = finiteNumber('fit: validationSplit', validationSplit, { min: 0, below: 1 });
+  if (verbose !== 0 && (verbose as unknown) !== 1)
+    throw new GradmillError('invalid-argument', `fit: verbose: expected 0 or 1, got ${show(verbose)}`);
+  const signal = checkSignal(given.signal);
+  if (split > 0 && validationData !== undefined)
+    throw new GradmillError('invalid-argument', 'fit: give validationData or validationSplit, not both');
+
+  const data = jobs.examples('', x, y);
+  const held = split === 0 ? 0 : Math.min(Math.max(Math.round(data.rows * split), 1), data.rows - 1);
+  const rows = data.rows - held;
+  if (split > 0 && held === 0) throw new GradmillError('empty-data', 'fit: validationSplit: expected at least 2 rows to split, got 1');
+  const { epochs = 1, batchSize = Math.min(32, rows), shuffle = true } = given;
+  const checked = {
+    data,
+    validation: validationData === undefined ? undefined : jobs.examples('validationData: ', ...pair(validationData)),
+    rows,
+    epochs: wholeNumber('fit: epochs', epochs),
+    batchSize: size('fit: batchSize', batchSize),
+    shuffle: flag('fit: shuffle', shuffle),
+    verbose: verbose === 1,
+    signal,
+    onBatch: checkCallback('onBatch', given.onBatch),
+    onEpoch: checkCallback('onEpoch', given.onEpoch),
+    onProgress: checkCallback('onProgress', given.onProgress),
+  };
+  if (checked.batchSize > rows)
+    throw new GradmillError('invalid-argument', `fit: batchSize: expected at most the ${rows} rows to train on, got ${checked.batchSize}`);
+  signal?.throwIfAborted();
+  return checked;
+}
+
+function pair(given: readonly [TensorInput, TensorInput]): readonly [TensorInput, TensorInput] {
+  return reading('fit: validationData', () => {
+    if (!Array.isArray(given) || (given.length as number) !== 2)
+      throw new GradmillError('invalid-argument', `fit: validationData: expected [x, y], got ${show(given)}`);
+    return [given[0], given[1]];
+  });
+}
+
+function checkCallback<T>(name: string, given: T): T {
+  if (given !== undefined && typeof given !== 'function')
+    throw new GradmillError('invalid-argument', `fit: ${name}: expected a function, got ${show(given)}`);
+  return given;
+}
+
+function checkSignal(given: AbortSignal | undefined): AbortSignal | undefined {
+  const { aborted, addEventListener } = (typeof given === 'object' && (given as unknown) !== null ? given : {}) as Partial<AbortSignal>;
+  if (given !== undefined && (typeof aborted !== 'boolean' || typeof addEventListener !== 'function'))
+    throw new GradmillError('invalid-argument', `fit: signal: expected an AbortSignal, got ${show(given)}`);
+  return given;
+}
 
 const PROGRESS_MILLISECONDS = 100;
 
-interface Examples {
-  readonly x: DataSet;
-  readonly y: DataSet;
-  readonly rows: number;
-  readonly kind: TargetKind;
+/** Awaits a callback that may use the model. */
+type Pause = (callback: () => unknown, signal: AbortSignal) => Promise<void>;
+
+/** @throws the signal's reason, what a callback threw, or GradmillError */
+export async function runFit(jobs: Jobs, memory: DataSets, fit: PreparedFit, pause: Pause): Promise<History> {
+  const stop = new AbortController();
+  const { signal } = fit;
+  const abort = (): void => {
+    stop.abort(signal?.reason);
+  };
+  signal?.addEventListener('abort', abort);
+  try {
+    return await new Fit(jobs, fit, pause, stop).run(memory);
+  } finally {
+    signal?.removeEventListener('abort', abort);
+  }
 }
 
-export async function runFit(x: TensorInput, y: TensorInput, options: FitOptions, host: Host): Promise<History> {
-  checkOptions('fit', options, OPTIONS);
-  const { runtime } = host;
-  const { signal, onBatch, onEpoch } = options;
-  const epochs = wholeNumber('fit: epochs', options.epochs ?? 1, 0);
-  const shuffle = flag('fit: shuffle', options.shuffle ?? true);
-  const split = finiteNumber('fit: validationSplit', options.validationSplit ?? 0, { min: 0, below: 1 });
-  const verbose = options.verbose ?? 0;
-  if (verbose !== 0 && (verbose as unknown) !== 1) throw new GradmillError('invalid-argument', `fit: verbose: expected 0 or 1, got ${show(verbose)}`);
-  for (const name of ['onBatch', 'onEpoch', 'onProgress'] as const)
-    if (options[name] !== undefined && typeof options[name] !== 'function') throw new GradmillError('invalid-argument', `fit: ${name}: expected a function, got ${show(options[name])}`);
-  if (signal !== undefined && !(signal instanceof AbortSignal)) throw new GradmillError('invalid-argument', `fit: signal: expected an AbortSignal, got ${show(signal)}`);
-  if (split > 0 && options.validationData) throw new GradmillError('invalid-argument', 'fit: give validationData or validationSplit, not both');
-  signal?.throwIfAborted();
+class Fit {
+  readonly #jobs: Jobs;
+  readonly #fit: PreparedFit;
+  readonly #pause: Pause;
+  /** Aborts with the user's signal, and when onProgress throws. */
+  readonly #stop: AbortController;
+  readonly #batches: number;
+  readonly #started = performance.now();
 
-  const data = await examples(host, 'fit', x, y);
-  const rows = data.rows - Math.floor(data.rows * split);
-  const batchSize = wholeNumber('fit: batchSize', options.batchSize ?? Math.min(32, rows), 1);
-  if (batchSize > rows) throw new GradmillError('invalid-argument', `fit: batchSize ${String(batchSize)} is larger than the ${String(rows)} rows to train on`);
-  const validation = options.validationData ? await examples(host, 'validationData', ...options.validationData) : undefined;
-  const held = validation ? { sets: validation, firstRow: 0, rows: validation.rows } : { sets: data, firstRow: rows, rows: data.rows - rows };
+  constructor(jobs: Jobs, fit: PreparedFit, pause: Pause, stop: AbortController) {
+    this.#jobs = jobs;
+    this.#fit = fit;
+    this.#pause = pause;
+    this.#stop = stop;
+    this.#batches = Math.ceil(fit.rows / fit.batchSize);
+  }
 
-  const stop = () => runtime.cancel();
-  const interruptible = async (run: () => Promise<void>): Promise<void> => {
-    signal?.throwIfAborted();
-    signal?.addEventListener('abort', stop, { once: true });
-    try {
-      await run();
-    } finally {
-      signal?.removeEventListener('abort', stop);
-    }
-    signal?.throwIfAborted();
-  };
+  async run(memory: DataSets): Promise<History> {
+    const { epochs, rows, shuffle, verbose, onEpoch } = this.#fit;
+    const { signal } = this.#stop;
+    const data = await this.#jobs.load(this.#fit.data, memory, signal);
+    const validation = this.#fit.validation && (await this.#jobs.load(this.#fit.validation, memory, signal));
+    // Bad data is refused before it has changed a weight.
+    await this.#jobs.run(`train:${data.kind}`, this.#fit.batchSize, data, { rows: data.rows, onlyCheck: true, signal });
+    if (validation) await this.#evaluate(validation, 0, true);
 
-  // Bad data is refused before it has changed a weight.
-  await interruptible(() => host.run(`train:${data.kind}`, batchSize, data, { rows: data.rows, onlyCheck: true }));
-  if (validation) await interruptible(() => host.run(`evaluate:${validation.kind}`, Math.min(batchSize, validation.rows), validation, { rows: validation.rows, onlyCheck: true }));
-
-  const order = shuffle ? blankDataSet(runtime.engine, Uint32Array, rows, 1) : undefined;
-  const sets: RunSets = { x: data.x, y: data.y, ...(order && { order }) };
-  const batches = Math.ceil(rows / batchSize);
-  const reports: EpochReport[] = [];
-  const printer = verbose === 1 ? new (await import('./cli/progress.js')).Progress(process.stdout) : undefined;
-  const started = performance.now();
-
-  for (let epoch = 1; epoch <= epochs; epoch++) {
-    const epochStarted = performance.now();
-    const firstBatch = (epoch - 1) * batches;
-    await interruptible(() => beginEpoch(host, order));
-    const report = () => {
-      const done = onBatch ? 0 : runtime.progress;
-      const seconds = (performance.now() - epochStarted) / 1000;
-      const share = (firstBatch + done) / (epochs * batches);
-      const progress: ProgressReport = {
-        epoch,
-        epochs,
-        batch: done,
-        batches,
-        ...host.evaluation(),
-        samplesPerSecond: Math.min(done * batchSize, rows) / seconds,
-        secondsLeft: ((performance.now() - started) / 1000) * (1 / share - 1),
-      };
-      if (done === 0) return;
-      options.onProgress?.(progress);
-      printer?.batch(progress);
+    const order = shuffle ? memory.order(rows) : undefined;
+    const reports: EpochReport[] = [];
+    const printer = verbose ? new (await import('./cli/progress.js')).Progress(process.stdout) : undefined;
+    const show = (report: ProgressReport): void => {
+      printer?.batch(report);
     };
-    const timer = options.onProgress || printer ? setInterval(report, PROGRESS_MILLISECONDS) : undefined;
     try {
-      if (onBatch) {
-        for (let batch = 0; batch < batches; batch++) {
-          const range = { firstRow: batch * batchSize, rows: Math.min(batchSize, rows - batch * batchSize), firstBatch: firstBatch + batch };
-          await interruptible(() => host.run(`train:${data.kind}`, batchSize, sets, range));
-          const { batchLoss: loss } = runtime;
-          await host.callback(() => onBatch({ epoch, batch: batch + 1, batches, loss }));
-        }
-      } else {
-        await interruptible(() => host.run(`train:${data.kind}`, batchSize, sets, { rows, firstBatch }));
+      for (let epoch = 1; epoch <= epochs; epoch++) {
+        const trained = await this.#train(epoch, data, order, printer && show);
+        const report = { ...trained, ...(await this.#validate(validation ?? data, validation ? 0 : rows)) };
+        reports.push(report);
+        printer?.epoch(report);
+        if (onEpoch) await this.#callback(() => onEpoch({ ...report }));
       }
     } finally {
-      clearInterval(timer);
+      printer?.end();
     }
-    const seconds = (performance.now() - epochStarted) / 1000;
-    const trained = host.evaluation();
-    let validated: { readonly valLoss?: number; readonly valAccuracy?: number } = {};
-    if (held.rows > 0) {
-      const { sets, firstRow } = held;
-      runtime.resetTotals();
-      await interruptible(() => host.run(`evaluate:${sets.kind}`, Math.min(batchSize, held.rows), sets, { firstRow, rows: held.rows }));
-      const { loss, accuracy } = host.evaluation();
-      validated = { valLoss: loss, ...(accuracy !== undefined && { valAccuracy: accuracy }) };
-    }
-    const done: EpochReport = { epoch, epochs, ...trained, ...validated, seconds, samplesPerSecond: rows / seconds };
-    reports.push(done);
-    printer?.epoch(done);
-    if (onEpoch) await host.callback(() => onEpoch(done));
+    return historyOf(reports);
   }
-  printer?.end();
-  return historyOf(reports);
-}
 
-async function examples(host: Host, what: string, x: TensorInput, y: TensorInput): Promise<Examples> {
-  const [inputs, targets] = [host.inputRows(x), toRows('y', y)];
-  if (inputs.rows !== targets.rows) throw new GradmillError('shape-mismatch', `${what}: x has ${String(inputs.rows)} examples, y has ${String(targets.rows)}`);
-  if (inputs.rows === 0) throw new GradmillError('empty-data', `${what}: x and y are empty`);
-  const kind = host.targetKind(targets);
-  const { engine } = host.runtime;
-  return { x: await copyDataSet(engine, 'x', inputs), y: await copyDataSet(engine, 'y', targets), rows: inputs.rows, kind };
-}
+  /** One epoch's steps. */
+  async #train(
+    epoch: number,
+    data: LoadedExamples,
+    order: DataSet | undefined,
+    print?: (report: ProgressReport) => void,
+  ): Promise<EpochReport> {
+    const jobs = this.#jobs;
+    const { runtime } = jobs;
+    const { rows, batchSize, epochs, onBatch, onProgress } = this.#fit;
+    const { signal } = this.#stop;
+    const [batches, firstBatch, started] = [this.#batches, (epoch - 1) * this.#batches, performance.now()];
+    const sets = { x: data.x, y: data.y, ...(order && { order }) };
+    runtime.resetTotals();
+    signal.throwIfAborted();
+    if (order) await runtime.shuffle(order);
 
-async function beginEpoch(host: Host, order: DataSet | undefined): Promise<void> {
-  host.runtime.resetTotals();
-  if (order) await host.runtime.shuffle(order);
+    const progress = (batch: number): void => {
+      if (batch === 0) return;
+      const [now, share] = [performance.now(), (firstBatch + batch) / (epochs * batches)];
+      const report: ProgressReport = {
+        epoch,
+        epochs,
+        batch,
+        batches,
+        ...jobs.evaluation,
+        samplesPerSecond: (Math.min(batch * batchSize, rows) / (now - started)) * 1000,
+        secondsLeft: ((now - this.#started) / 1000) * (1 / share - 1),
+      };
+      print?.(report);
+      // Nobody awaits it: what it throws, or rejects with, becomes the reason to stop.
+      if (onProgress)
+        void (async () => {
+          await onProgress(report);
+        })().catch((error: unknown) => {
+          this.#stop.abort(error);
+        });
+    };
+
+    if (onBatch) {
+      let [seen, lastProgress] = [0, started];
+      for (let batch = 0; batch < batches; batch++) {
+        const firstRow = batch * batchSize;
+        const taken = Math.min(batchSize, rows - firstRow);
+        await jobs.run(`train:${data.kind}`, batchSize, sets, { firstRow, rows: taken, firstBatch: firstBatch + batch, signal });
+        const { correct } = runtime.totals;
+        const accuracy = runtime.training?.accuracy ? { accuracy: (correct - seen) / taken } : {};
+        seen = correct;
+        if (performance.now() - lastProgress >= PROGRESS_MILLISECONDS) {
+          lastProgress = performance.now();
+          progress(batch + 1);
+        }
+        const report = { epoch, batch: batch + 1, batches, loss: runtime.batchLoss, ...accuracy };
+        await this.#callback(() => onBatch(report));
+      }
+    } else {
+      const timer = print || onProgress ? setInterval(() => progress(runtime.progress), PROGRESS_MILLISECONDS) : undefined;
+      try {
+        await jobs.run(`train:${data.kind}`, batchSize, sets, { rows, firstBatch, signal });
+      } finally {
+        clearInterval(timer);
+      }
+    }
+    const seconds = (performance.now() - started) / 1000;
+    return { epoch, epochs, ...jobs.evaluation, seconds, samplesPerSecond: rows / seconds };
+  }
+
+  /** Loss and accuracy of the rows from `firstRow` on, if there are any. */
+  async #validate(data: LoadedExamples, firstRow: number): Promise<Pick<EpochReport, 'valLoss' | 'valAccuracy'>> {
+    if (firstRow === data.rows) return {};
+    const { loss, accuracy } = await this.#evaluate(data, firstRow, false);
+    return { valLoss: loss, ...(accuracy !== undefined && { valAccuracy: accuracy }) };
+  }
+
+  async #evaluate(data: LoadedExamples, firstRow: number, onlyCheck: boolean): Promise<Evaluation> {
+    const rows = data.rows - firstRow;
+    this.#jobs.runtime.resetTotals();
+    const range = { firstRow, rows, onlyCheck, signal: this.#stop.signal };
+    await this.#jobs.run(`evaluate:${data.kind}`, Math.min(this.#fit.batchSize, rows), data, range);
+    return this.#jobs.evaluation;
+  }
+
+  /** The epoch's totals survive what the callback does with the model. */
+  async #callback(call: () => unknown): Promise<void> {
+    const restore = this.#jobs.runtime.keepTotals();
+    await this.#pause(call, this.#stop.signal);
+    restore();
+    this.#stop.signal.throwIfAborted();
+  }
 }
 
 function historyOf(epochs: EpochReport[]): History {
-  const column = (name: 'accuracy' | 'valLoss' | 'valAccuracy') => {
-    const values = epochs.map(report => report[name]).filter(value => value !== undefined);
+  const column = (name: 'accuracy' | 'valLoss' | 'valAccuracy'): object => {
+    const values = epochs.map((report) => report[name]).filter((value) => value !== undefined);
     return values.length > 0 ? { [name]: values } : {};
   };
   return { epochs, loss: epochs.map(({ loss }) => loss), ...column('accuracy'), ...column('valLoss'), ...column('valAccuracy') };

@@ -1,7 +1,7 @@
 // Initialisers: what a weight holds before training. Each records one instruction into the model's initialisation plan; the
 // draws depend on the model's seed and the weight's number alone.
 import { GradmillError } from './errors.js';
-import { checkOptions, finiteNumber, oneOf, show } from './options.js';
+import { checkOptions, finiteNumber, oneOf, reading, show } from './options.js';
 import type { Plan, Tensor } from './plan.js';
 
 /** Where an initialiser writes, and where its draws come from. */
@@ -56,27 +56,29 @@ function random(op: 'randomNormal' | 'randomTruncatedNormal' | 'randomUniform', 
   plan.emit(op, [y.elements(1)], { y, state }, { stream, ...range });
 }
 
-/** Every weight 0. */
-export function zeros(): Initializer {
-  return fill(0, { name: 'zeros' });
+/** An initialiser that takes no options, and says so. */
+function fixed(name: string, make: () => Initializer): (options?: Record<string, never>) => Initializer {
+  return (options = {}) => {
+    checkOptions(name, options, []);
+    return make();
+  };
 }
 
+/** Every weight 0. */
+export const zeros = fixed('zeros', () => fill(0, { name: 'zeros' }));
 /** Every weight 1. */
-export function ones(): Initializer {
-  return fill(1, { name: 'ones' });
-}
+export const ones = fixed('ones', () => fill(1, { name: 'ones' }));
 
 /** Every weight `value`. */
 export function constant(options: { readonly value: number }): Initializer {
-  checkOptions('constant', options, ['value']);
-  const value = finiteNumber('constant: value', options.value);
+  const value = finiteNumber('constant: value', checkOptions('constant', options, ['value']).value);
   return fill(value, { name: 'constant', value });
 }
 
 function gaussian(name: 'normal' | 'truncatedNormal', options: NormalOptions): Initializer {
-  checkOptions(name, options, ['mean', 'standardDeviation']);
-  const mean = finiteNumber(`${name}: mean`, options.mean ?? 0);
-  const standardDeviation = finiteNumber(`${name}: standardDeviation`, options.standardDeviation ?? 0.05, { min: 0 });
+  const given = { mean: 0, standardDeviation: 0.05, ...checkOptions(name, options, ['mean', 'standardDeviation']) };
+  const mean = finiteNumber(`${name}: mean`, given.mean);
+  const standardDeviation = finiteNumber(`${name}: standardDeviation`, given.standardDeviation, { min: 0 });
   const op = name === 'normal' ? 'randomNormal' : 'randomTruncatedNormal';
   return { config: { name, mean, standardDeviation }, record: (plan, draw) => random(op, plan, draw, mean, standardDeviation) };
 }
@@ -93,9 +95,9 @@ export function truncatedNormal(options: NormalOptions = {}): Initializer {
 
 /** Uniform in [low, high). */
 export function uniform(options: UniformOptions = {}): Initializer {
-  checkOptions('uniform', options, ['low', 'high']);
-  const low = finiteNumber('uniform: low', options.low ?? -0.05);
-  const high = finiteNumber('uniform: high', options.high ?? 0.05, { min: low });
+  const given = { low: -0.05, high: 0.05, ...checkOptions('uniform', options, ['low', 'high']) };
+  const low = finiteNumber('uniform: low', given.low);
+  const high = finiteNumber('uniform: high', given.high, { min: low });
   return { config: { name: 'uniform', low, high }, record: (plan, draw) => random('randomUniform', plan, draw, low, high) };
 }
 
@@ -104,10 +106,10 @@ const TRUNCATED_DEVIATION = 0.8796256610342398;
 
 /** Weights of variance scale / fan, so that signals keep their size through depth (LeCun 1998, Glorot 2010, He 2015). */
 export function varianceScaling(options: VarianceScalingOptions = {}): Initializer {
-  checkOptions('varianceScaling', options, ['scale', 'mode', 'distribution']);
-  const scale = finiteNumber('varianceScaling: scale', options.scale ?? 1, { above: 0 });
-  const mode = oneOf('mode of varianceScaling', options.mode ?? 'fanIn', ['fanIn', 'fanOut', 'fanAvg']);
-  const distribution = oneOf('distribution of varianceScaling', options.distribution ?? 'normal', ['normal', 'truncatedNormal', 'uniform']);
+  const given = { scale: 1, mode: 'fanIn', distribution: 'normal', ...checkOptions('varianceScaling', options, ['scale', 'mode', 'distribution']) };
+  const scale = finiteNumber('varianceScaling: scale', given.scale, { above: 0 });
+  const mode = oneOf('mode of varianceScaling', given.mode, ['fanIn', 'fanOut', 'fanAvg']);
+  const distribution = oneOf('distribution of varianceScaling', given.distribution, ['normal', 'truncatedNormal', 'uniform']);
   return {
     config: { name: 'varianceScaling', scale, mode, distribution },
     record: (plan, draw) => {
@@ -122,20 +124,20 @@ export function varianceScaling(options: VarianceScalingOptions = {}): Initializ
   };
 }
 
-const scaled = (scale: number, mode: Fan, distribution: Distribution) => (): Initializer => varianceScaling({ scale, mode, distribution });
+const scaled = (name: string, scale: number, mode: Fan, distribution: Distribution) => fixed(name, () => varianceScaling({ scale, mode, distribution }));
 
 /** N(0, 1/fanIn). */
-export const lecunNormal = scaled(1, 'fanIn', 'normal');
+export const lecunNormal = scaled('lecunNormal', 1, 'fanIn', 'normal');
 /** Uniform, variance 1/fanIn. */
-export const lecunUniform = scaled(1, 'fanIn', 'uniform');
+export const lecunUniform = scaled('lecunUniform', 1, 'fanIn', 'uniform');
 /** N(0, 2/(fanIn + fanOut)). */
-export const glorotNormal = scaled(1, 'fanAvg', 'normal');
+export const glorotNormal = scaled('glorotNormal', 1, 'fanAvg', 'normal');
 /** Uniform in ±√(6/(fanIn + fanOut)); dense's default. */
-export const glorotUniform = scaled(1, 'fanAvg', 'uniform');
+export const glorotUniform = scaled('glorotUniform', 1, 'fanAvg', 'uniform');
 /** N(0, 2/fanIn), for ReLU. */
-export const heNormal = scaled(2, 'fanIn', 'normal');
+export const heNormal = scaled('heNormal', 2, 'fanIn', 'normal');
 /** Uniform, variance 2/fanIn, for ReLU. */
-export const heUniform = scaled(2, 'fanIn', 'uniform');
+export const heUniform = scaled('heUniform', 2, 'fanIn', 'uniform');
 
 const INITIALIZERS = {
   zeros,
@@ -162,14 +164,12 @@ export type InitializerInput = InitializerName | Initializer['config'] | Initial
 export function resolveInitializer(what: string, given: InitializerInput): Initializer {
   if (isInitializer(given)) return given;
   const config: unknown = typeof given === 'string' ? { name: given } : given;
-  if (typeof config !== 'object' || config === null || !('name' in config))
-    throw new GradmillError('invalid-argument', `${what}: expected an initialiser or its name, got ${show(given)}`);
-  const { name, ...options } = config;
-  const make = INITIALIZERS[oneOf(`initialiser (${what})`, name, INITIALIZER_NAMES)] as (options?: object) => Initializer;
-  if (make.length === 0 && Object.keys(options).length === 0) return make();
-  return make(options);
+  if (typeof config !== 'object' || config === null)
+    throw new GradmillError('invalid-argument', `${what}: expected an initialiser such as heNormal(), or its name, got ${show(given)}`);
+  const { name, ...options } = reading(what, () => ({ name: undefined, ...config }));
+  return (INITIALIZERS[oneOf(`initialiser (${what})`, name, INITIALIZER_NAMES)] as (options: object) => Initializer)(options);
 }
 
 function isInitializer(given: unknown): given is Initializer {
-  return typeof given === 'object' && given !== null && 'record' in given;
+  return typeof given === 'object' && given !== null && 'record' in given && typeof given.record === 'function';
 }

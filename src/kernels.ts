@@ -1,10 +1,11 @@
 // gradmill/kernels: the bare kernels, for those who benchmark or compose them.
 import { engine } from './engine.js';
 import { GradmillError } from './errors.js';
-import { checkOptions, finiteNumber, flag, oneOf, show, wholeNumber } from './options.js';
+import { checkOptions, finiteNumber, flag, oneOf, show, size } from './options.js';
+import { isDetached, isFloats, overlaps } from './tensor.js';
 
 export interface GemmOptions {
-  /** Rows of c. */
+  /** Rows of c. At least 0, as n and k. */
   readonly m: number;
   /** Columns of c. */
   readonly n: number;
@@ -14,9 +15,11 @@ export interface GemmOptions {
   readonly a: Float32Array;
   /** Row-major [k, n], or [n, k] when transposeB. */
   readonly b: Float32Array;
-  /** Row-major [m, n]. Default: new, zeroed. */
+  /** Row-major [m, n], apart from a and b in memory. Default: new, zeroed. */
   readonly c?: Float32Array;
+  /** Default false. */
   readonly transposeA?: boolean;
+  /** Default false. */
   readonly transposeB?: boolean;
   /** Default 1. */
   readonly alpha?: number;
@@ -34,43 +37,54 @@ export interface GemmOptions {
 
 const OPTIONS = ['m', 'n', 'k', 'a', 'b', 'c', 'transposeA', 'transposeB', 'alpha', 'beta', 'lda', 'ldb', 'ldc', 'isa', 'strict'];
 
+interface Matrix {
+  readonly data: Float32Array;
+  readonly stride: number;
+}
+
 /**
  * c = beta·c + alpha·op(a)·op(b), on the calling thread, by the kernel that training uses. Returns c.
  * Each element is summed over ascending k, starting from beta·c.
- * @throws GradmillError 'invalid-argument', 'unknown-name', 'shape-mismatch' when an array is too short
+ * @throws GradmillError 'invalid-argument', 'unknown-name', 'shape-mismatch' when an array is too short, 'size-overflow',
+ * 'out-of-memory' for a c of its own, 'buffer-detached', 'backend-unavailable'
  */
 export function gemm(options: GemmOptions): Float32Array {
-  checkOptions('gemm', options, OPTIONS);
-  const size = (name: 'm' | 'n' | 'k') => wholeNumber(`gemm: ${name}`, options[name], 0, 0x7fffffff);
-  const [m, n, k] = [size('m'), size('n'), size('k')];
-  const transposeA = flag('gemm: transposeA', options.transposeA ?? false);
-  const transposeB = flag('gemm: transposeB', options.transposeB ?? false);
-  const matrix = (name: 'a' | 'b' | 'c', rows: number, columns: number) => {
-    const stride = wholeNumber(`gemm: ld${name}`, options[`ld${name}`] ?? Math.max(columns, 1), 1);
-    if (stride < columns) throw new GradmillError('shape-mismatch', `gemm: ld${name}: rows of ${name} have ${String(columns)} elements, ld${name} is ${String(stride)}`);
+  const given = { transposeA: false, transposeB: false, alpha: 1, beta: 0, ...checkOptions('gemm', options, OPTIONS) };
+  const [m, n, k] = [size('gemm: m', given.m, 0), size('gemm: n', given.n, 0), size('gemm: k', given.k, 0)];
+  const transposeA = flag('gemm: transposeA', given.transposeA);
+  const transposeB = flag('gemm: transposeB', given.transposeB);
+  const [alpha, beta] = [finiteNumber('gemm: alpha', given.alpha), finiteNumber('gemm: beta', given.beta)];
+  const current = engine();
+  const { isa = current.isa, strict = current.strict } = given;
+  const choice = { isa: oneOf('instruction set', isa, current.isas), strict: flag('gemm: strict', strict) };
+
+  const matrix = (name: 'a' | 'b' | 'c', rows: number, columns: number): Matrix => {
+    const { [`ld${name}` as const]: distance = Math.max(columns, 1) } = given;
+    const stride = size(`gemm: ld${name}`, distance);
+    if (stride < columns)
+      throw new GradmillError('shape-mismatch', `gemm: ld${name}: expected at least the ${columns} columns of ${name}, got ${stride}`);
     const length = rows === 0 || columns === 0 ? 0 : (rows - 1) * stride + columns;
-    const data = options[name] ?? (name === 'c' ? new Float32Array(length) : undefined);
-    if (!(data instanceof Float32Array)) throw new GradmillError('invalid-argument', `gemm: ${name}: expected a Float32Array, got ${show(data)}`);
+    const data = name === 'c' && given.c === undefined ? zeroed(length) : given[name];
+    if (!isFloats(data)) throw new GradmillError('invalid-argument', `gemm: ${name}: expected a Float32Array, got ${show(data)}`);
+    if (isDetached(data)) throw new GradmillError('buffer-detached', `gemm: ${name}: its buffer was transferred`);
     if (data.length < length)
-      throw new GradmillError('shape-mismatch', `gemm: ${name}: [${String(rows)}, ${String(columns)}] needs ${String(length)} elements, got ${String(data.length)}`);
+      throw new GradmillError('shape-mismatch', `gemm: ${name}: [${rows}, ${columns}] needs ${length} elements, got ${data.length}`);
     return { data, stride };
   };
   const a = matrix('a', transposeA ? k : m, transposeA ? m : k);
   const b = matrix('b', transposeB ? n : k, transposeB ? k : n);
   const c = matrix('c', m, n);
-  if (overlaps(c.data, a.data) || overlaps(c.data, b.data)) throw new GradmillError('invalid-argument', 'gemm: c must not share memory with a or b');
-  const { isas, isa, strict } = engine();
-  engine().gemm(
-    {
-      ...{ m, n, k, transposeA, transposeB, a: a.data, b: b.data, c: c.data, lda: a.stride, ldb: b.stride, ldc: c.stride },
-      alpha: finiteNumber('gemm: alpha', options.alpha ?? 1),
-      beta: finiteNumber('gemm: beta', options.beta ?? 0),
-    },
-    { isa: oneOf('instruction set', options.isa ?? isa, isas), strict: flag('gemm: strict', options.strict ?? strict) },
-  );
+  if (overlaps(c.data, a.data) || overlaps(c.data, b.data))
+    throw new GradmillError('invalid-argument', 'gemm: c must not share memory with a or b');
+  const arrays = { a: a.data, b: b.data, c: c.data, lda: a.stride, ldb: b.stride, ldc: c.stride };
+  current.gemm({ m, n, k, transposeA, transposeB, alpha, beta, ...arrays }, choice);
   return c.data;
 }
 
-function overlaps(a: Float32Array, b: Float32Array): boolean {
-  return a.buffer === b.buffer && a.byteOffset < b.byteOffset + b.byteLength && b.byteOffset < a.byteOffset + a.byteLength;
+function zeroed(length: number): Float32Array {
+  try {
+    return new Float32Array(length);
+  } catch (cause) {
+    throw new GradmillError('out-of-memory', `gemm: no memory for the ${length} elements of c`, { cause });
+  }
 }

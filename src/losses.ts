@@ -1,7 +1,7 @@
 // Losses by name: the pseudo-layer after the last one (THEORY: its output is the loss, its loss gradient 1). The kernels and
 // their formulas are native/losses.h.
 import { GradmillError } from './errors.js';
-import { checkOptions, finiteNumber, oneOf, show } from './options.js';
+import { checkOptions, finiteNumber, oneOf, reading, show } from './options.js';
 import type { Plan, Tensor } from './plan.js';
 
 const LOSSES = {
@@ -45,14 +45,14 @@ export interface Loss {
 export function resolveLoss(given: LossName | LossOptions): Loss {
   const options = typeof given === 'string' ? { name: given } : given;
   if (typeof options !== 'object' || (options as unknown) === null) throw new GradmillError('invalid-argument', `loss: expected a name or { name, … }, got ${show(given)}`);
-  const name = oneOf('loss', options.name, LOSS_NAMES);
+  const name = oneOf('loss', reading('loss', () => options.name), LOSS_NAMES);
   const known: readonly string[] = LOSSES[name].options;
-  checkOptions(`loss '${name}'`, options, ['name', 'reduction', ...known]);
-  const reduction = oneOf(`reduction of loss '${name}'`, options.reduction ?? 'mean', ['mean', 'sum']);
+  const { reduction: wanted = 'mean', delta = 1, labelSmoothing = 0 } = checkOptions(`loss '${name}'`, options, ['name', 'reduction', ...known]);
+  const reduction = oneOf(`reduction of loss '${name}'`, wanted, ['mean', 'sum']);
   const own = {
-    ...(known.includes('delta') && { delta: finiteNumber('huber: delta', options.delta ?? 1, { above: 0 }) }),
+    ...(known.includes('delta') && { delta: finiteNumber('huber: delta', delta, { above: 0 }) }),
     ...(known.includes('labelSmoothing') && {
-      labelSmoothing: finiteNumber('softmaxCrossEntropy: labelSmoothing', options.labelSmoothing ?? 0, { min: 0, below: 1 }),
+      labelSmoothing: finiteNumber('softmaxCrossEntropy: labelSmoothing', labelSmoothing, { min: 0, below: 1 }),
     }),
   };
   return {

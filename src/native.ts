@@ -1,9 +1,11 @@
 // The native engine: loads the addon, tests it once, and dresses it as an Engine.
 import { createRequire } from 'node:module';
+import { totalmem } from 'node:os';
 import { fileURLToPath } from 'node:url';
 import type { Engine, EngineMemory, EngineProgram } from './engine.js';
 import { GradmillError } from './errors.js';
 import { type OpText, parseOps } from './ops.js';
+import { show } from './options.js';
 import { ALIGNMENT } from './plan.js';
 
 interface AddonMemory {
@@ -17,13 +19,23 @@ interface Addon {
   readonly Memory: new (bytes: Uint8Array) => AddonMemory;
   readonly Program: new (arena: AddonMemory, words: Uint32Array, isa: string, strict: boolean, threads: number) => EngineProgram;
   configure(threads: number): void;
-  gemm(isa: string, strict: boolean, m: number, n: number, k: number, a: Float32Array, b: Float32Array, c: Float32Array, ...rest: readonly (number | boolean)[]): void;
+  gemm(
+    isa: string,
+    strict: boolean,
+    m: number,
+    n: number,
+    k: number,
+    a: Float32Array,
+    b: Float32Array,
+    c: Float32Array,
+    ...rest: readonly (number | boolean)[]
+  ): void;
 }
 
 const ADDON = fileURLToPath(new URL('../native/build/gradmill.node', import.meta.url));
 
-/** The largest piece of shared memory asked for; beyond it Node aborts or throws by version. */
-const MOST_BYTES = 2 ** 36;
+/** No machine has more: a size beyond it is a mistake. */
+const MOST_BYTES = 2 ** 48;
 
 class NativeMemory implements EngineMemory {
   readonly handle: AddonMemory;
@@ -40,6 +52,14 @@ class NativeMemory implements EngineMemory {
   }
 }
 
+const SMALL_BYTES = 2 ** 28;
+
+/** What the process's cgroup has, else what the machine has left. A cgroup's own count of what is left takes files it has read for used. */
+function memoryLimit(): number {
+  const granted = process.constrainedMemory();
+  return granted > 0 && granted < totalmem() ? granted : process.availableMemory();
+}
+
 interface Choice {
   readonly isa: string | undefined;
   readonly threads: number | undefined;
@@ -51,7 +71,10 @@ export function loadNative({ isa: wanted, threads: asked, strict }: Choice): Eng
   const addon = load();
   const best = addon.isas.at(-1) ?? '';
   if (wanted !== undefined && !addon.isas.includes(wanted))
-    throw new GradmillError('invalid-argument', `GRADMILL_ISA: this machine runs ${addon.isas.join(', ')}, not '${wanted}'`);
+    throw new GradmillError(
+      'invalid-argument',
+      `GRADMILL_ISA: expected one of ${addon.isas.join(', ')}, which this machine runs, got ${show(wanted)}`,
+    );
   const isa = wanted ?? best;
   const threads = Math.min(asked ?? addon.cores, addon.cores);
   addon.configure(threads);
@@ -62,19 +85,22 @@ export function loadNative({ isa: wanted, threads: asked, strict }: Choice): Eng
     isas: addon.isas,
     threads,
     strict,
-    reason: wanted === undefined ? `native addon, the best instruction set of this machine` : `native addon, GRADMILL_ISA=${wanted}`,
+    reason: wanted === undefined ? 'native addon, best instruction set of this machine' : `native addon, GRADMILL_ISA=${wanted}`,
     ops: parseOps(addon.ops),
     allocate(bytes) {
-      if (bytes > MOST_BYTES) throw new GradmillError('size-overflow', `cannot allocate ${String(bytes)} bytes`);
+      if (!(bytes <= MOST_BYTES)) throw new GradmillError('size-overflow', `${bytes} bytes: too many for any machine`);
+      // Linux grants more than there is, and ends the process when it is used.
+      const most = bytes > SMALL_BYTES ? memoryLimit() : SMALL_BYTES;
+      if (bytes > most) throw new GradmillError('out-of-memory', `${bytes} bytes: this process may use ${most}`);
       try {
         return new NativeMemory(addon, bytes);
       } catch (cause) {
-        throw new GradmillError('out-of-memory', `cannot allocate ${String(bytes)} bytes`, { cause });
+        throw new GradmillError('out-of-memory', `${bytes} bytes: not granted`, { cause });
       }
     },
     load(arena, words, options) {
       try {
-        return new addon.Program((arena as NativeMemory).handle, words, options.isa ?? isa, options.strict, options.threads);
+        return new addon.Program(arena.handle as AddonMemory, words, options.isa ?? isa, options.strict, options.threads);
       } catch (cause) {
         throw new GradmillError('backend-unavailable', `the engine refused a plan: ${(cause as Error).message}`, { cause });
       }
@@ -100,5 +126,6 @@ function load(): Addon {
 function selfTest(addon: Addon, isa: string): void {
   const c = new Float32Array(4);
   addon.gemm(isa, true, 2, 2, 2, Float32Array.of(1, 2, 3, 4), Float32Array.of(5, 6, 7, 8), c, 2, 2, 2, false, false, 1, 0);
-  if (c.join() !== '19,22,43,50') throw new GradmillError('backend-unavailable', `the native addon computes wrong products (${c.join()}): build it again`);
+  if (c.join() !== '19,22,43,50')
+    throw new GradmillError('backend-unavailable', `the native addon computes wrong products (${c.join()}): build it again`);
 }

@@ -74,29 +74,30 @@ export interface Optimizer {
 }
 
 type Name = Optimizer['name'];
-type Given = Readonly<Record<string, unknown>>;
 
-function make(
-  name: Name,
-  options: object,
-  defaults: Readonly<Record<string, number | boolean>>,
-  moments: Optimizer['moments'],
-  update: (plan: Plan, operands: Record<string, Tensor | undefined>, dims: [number]) => void,
-): Optimizer {
-  checkOptions(name, options, [...Object.keys(defaults), 'clipValue', 'clipGlobalNorm']);
-  const given = options as Given;
+/** Every option of an optimizer, given or by default. */
+function settings(name: Name, options: object, defaults: Readonly<Record<string, number | boolean>>): Optimizer['config'] {
+  const given = checkOptions(name, options as Readonly<Record<string, unknown>>, [...Object.keys(defaults), 'clipValue', 'clipGlobalNorm']);
   const config: Record<string, string | number | boolean> = { name };
   for (const [option, standard] of Object.entries(defaults)) {
-    const value = given[option] ?? standard;
+    const { [option]: value = standard } = given;
     const what = `${name}: ${option}`;
     config[option] = typeof standard === 'boolean' ? flag(what, value) : finiteNumber(what, value, LIMITS[option] ?? { min: 0 });
   }
   for (const option of ['clipValue', 'clipGlobalNorm']) {
     if (given[option] !== undefined) config[option] = finiteNumber(`${name}: ${option}`, given[option], { above: 0 });
   }
-  const value = (option: string) => (config[option] ?? 0) as number;
+  return config;
+}
+
+function make(
+  config: Optimizer['config'],
+  moments: Optimizer['moments'],
+  update: (plan: Plan, operands: Record<string, Tensor | undefined>, dims: [number]) => void,
+): Optimizer {
+  const value = (option: string): number => (option in config ? Number(config[option]) : 0);
   return {
-    name,
+    name: config.name as Name,
     moments,
     config,
     hyper: [
@@ -115,8 +116,8 @@ function make(
     record(plan, ranges, hyper, clipScale) {
       const elements = ranges.g.elements(1);
       plan.emit('advance', [], { hyper });
-      if (config.clipValue !== undefined) plan.emit('clipValue', [elements], { g: ranges.g, hyper });
-      const clip = config.clipGlobalNorm === undefined ? undefined : clipScale;
+      if ('clipValue' in config) plan.emit('clipValue', [elements], { g: ranges.g, hyper });
+      const clip = 'clipGlobalNorm' in config ? clipScale : undefined;
       if (clip) {
         const partials = plan.buffer('partials', [Math.ceil(elements / 4096)]);
         plan.emit('globalNormScale', [elements], { g: ranges.g, partials, scale: clip, hyper });
@@ -134,28 +135,29 @@ const LIMITS: Readonly<Record<string, { readonly min: number; readonly below?: n
 
 /** Stochastic gradient descent, with momentum (velocity = momentum·velocity + g) and Nesterov's variant. */
 export function sgd(options: SgdOptions = {}): Optimizer {
-  const defaults = { learningRate: 0.01, momentum: 0, nesterov: false, weightDecay: 0 };
-  const moments = (options as SgdOptions | null)?.momentum ? (['moment1'] as const) : [];
-  if ((options as SgdOptions | null)?.nesterov && moments.length === 0) throw new GradmillError('invalid-argument', 'sgd: nesterov needs momentum above 0');
-  return make('sgd', options, defaults, moments, (plan, operands, dims) => plan.emit('sgd', dims, operands, { nesterov: options.nesterov ? 1 : 0 }));
+  const config = settings('sgd', options, { learningRate: 0.01, momentum: 0, nesterov: false, weightDecay: 0 });
+  if (config.nesterov === true && config.momentum === 0) throw new GradmillError('invalid-argument', 'sgd: nesterov needs momentum above 0');
+  const nesterov = config.nesterov === true ? 1 : 0;
+  return make(config, config.momentum === 0 ? [] : ['moment1'], (plan, operands, dims) => plan.emit('sgd', dims, operands, { nesterov }));
 }
 
 /** Tieleman & Hinton 2012: g divided by the root of its running mean square. */
 export function rmsprop(options: RmspropOptions = {}): Optimizer {
-  const defaults = { learningRate: 0.01, rho: 0.99, epsilon: 1e-8, weightDecay: 0 };
-  return make('rmsprop', options, defaults, ['moment2'], (plan, operands, dims) => plan.emit('rmsprop', dims, operands));
+  const config = settings('rmsprop', options, { learningRate: 0.01, rho: 0.99, epsilon: 1e-8, weightDecay: 0 });
+  return make(config, ['moment2'], (plan, operands, dims) => plan.emit('rmsprop', dims, operands));
 }
 
 /** Duchi, Hazan & Singer 2011: g divided by the root of the sum of its squares. */
 export function adagrad(options: AdagradOptions = {}): Optimizer {
-  const defaults = { learningRate: 0.01, epsilon: 1e-10, weightDecay: 0 };
-  return make('adagrad', options, defaults, ['moment2'], (plan, operands, dims) => plan.emit('adagrad', dims, operands));
+  const config = settings('adagrad', options, { learningRate: 0.01, epsilon: 1e-10, weightDecay: 0 });
+  return make(config, ['moment2'], (plan, operands, dims) => plan.emit('adagrad', dims, operands));
 }
 
 function adamLike(name: 'adam' | 'adamW', options: AdamOptions): Optimizer {
-  const defaults = { learningRate: 1e-3, beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weightDecay: name === 'adam' ? 0 : 0.01 };
+  const weightDecay = name === 'adam' ? 0 : 0.01;
+  const config = settings(name, options, { learningRate: 1e-3, beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weightDecay });
   const decoupled = name === 'adamW' ? 1 : 0;
-  return make(name, options, defaults, ['moment1', 'moment2'], (plan, operands, dims) => plan.emit('adam', dims, operands, { decoupled }));
+  return make(config, ['moment1', 'moment2'], (plan, operands, dims) => plan.emit('adam', dims, operands, { decoupled }));
 }
 
 /** Kingma & Ba 2015. */

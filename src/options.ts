@@ -1,31 +1,90 @@
 // Checks of what users pass, in one wording. Everything public goes through these once; inner code trusts.
 import { GradmillError, unknownName } from './errors.js';
 
-/** @throws GradmillError 'invalid-argument' for no object, 'unknown-name' for an option that does not exist */
-export function checkOptions(what: string, options: unknown, known: readonly string[]): void {
-  if (typeof options !== 'object' || options === null || Array.isArray(options))
-    throw new GradmillError('invalid-argument', `${what}: expected an object of options, got ${show(options)}`);
-  for (const name of Object.keys(options)) if (!known.includes(name)) throw unknownName(`option of ${what}`, name, known);
+/** The largest size of one dimension: the engine counts in 31 bits. */
+export const LARGEST_SIZE = 0x7fffffff;
+
+/**
+ * A plain copy of the options, each read once: what is checked is what is used, whatever the caller's object does later.
+ * Options that are undefined are left out.
+ * @throws GradmillError 'invalid-argument' for no object or one that cannot be read, 'unknown-name' for an option that does not exist
+ */
+export function checkOptions<Options>(what: string, options: Options, known: readonly string[]): Options {
+  return reading(what, () => {
+    if (!isPlain(options)) throw new GradmillError('invalid-argument', `${what}: expected an object of options, got ${show(options)}`);
+    for (const name of Object.keys(options)) if (!known.includes(name)) throw unknownName(`option of ${what}`, name, known);
+    const copy: Record<string, unknown> = {};
+    for (const name of known) {
+      const value = (options as Record<string, unknown>)[name];
+      if (value !== undefined) copy[name] = value;
+    }
+    return copy as Options;
+  });
 }
 
-export function finiteNumber(what: string, value: unknown, range: { readonly min?: number; readonly max?: number; readonly above?: number; readonly below?: number } = {}): number {
+/** No array, promise, map or other special object: reading options from one would find none, silently. */
+function isPlain(value: unknown): value is object {
+  return typeof value === 'object' && value !== null && ['Object', 'Module'].includes(kindOf(value));
+}
+
+/** 'Object', 'Promise', 'Map' … */
+function kindOf(value: object): string {
+  return Object.prototype.toString.call(value).slice('[object '.length, -1);
+}
+
+/** Runs code that reads a caller's object: an error out of its getters becomes ours. */
+export function reading<T>(what: string, read: () => T): T {
+  try {
+    return read();
+  } catch (cause) {
+    throw unreadable(what, cause);
+  }
+}
+
+/** What the caller's object threw while it was read, as an error of ours. */
+export function unreadable(what: string, cause: unknown): GradmillError {
+  if (cause instanceof GradmillError) return cause;
+  return new GradmillError('invalid-argument', `${what}: reading it failed: ${cause instanceof Error ? cause.message : show(cause)}`, {
+    cause,
+  });
+}
+
+interface Range {
+  readonly min?: number;
+  readonly max?: number;
+  readonly above?: number;
+  readonly below?: number;
+}
+
+/** A number that is finite in float32 too, for all of them end there. */
+export function finiteNumber(what: string, value: unknown, range: Range = {}): number {
   const { min = -Infinity, max = Infinity, above = -Infinity, below = Infinity } = range;
-  if (typeof value !== 'number' || !Number.isFinite(value)) throw new GradmillError('invalid-argument', `${what}: expected a finite number, got ${show(value)}`);
+  if (typeof value !== 'number' || !Number.isFinite(value))
+    throw new GradmillError('invalid-argument', `${what}: expected a finite number, got ${show(value)}`);
   if (value < min || value > max || value <= above || value >= below) {
     const bounds = [
-      min > -Infinity && `at least ${String(min)}`,
-      above > -Infinity && `more than ${String(above)}`,
-      max < Infinity && `at most ${String(max)}`,
-      below < Infinity && `less than ${String(below)}`,
+      min > -Infinity && `at least ${min}`,
+      above > -Infinity && `more than ${above}`,
+      max < Infinity && `at most ${max}`,
+      below < Infinity && `less than ${below}`,
     ];
-    throw new GradmillError('invalid-argument', `${what}: expected ${bounds.filter(Boolean).join(' and ')}, got ${String(value)}`);
+    throw new GradmillError('invalid-argument', `${what}: expected ${bounds.filter(Boolean).join(' and ')}, got ${value}`);
   }
+  if (!Number.isFinite(Math.fround(value))) throw new GradmillError('invalid-argument', `${what}: ${value} is too large for a float32`);
   return value;
 }
 
 export function wholeNumber(what: string, value: unknown, min = 0, max = Number.MAX_SAFE_INTEGER): number {
-  if (typeof value !== 'number' || !Number.isSafeInteger(value)) throw new GradmillError('invalid-argument', `${what}: expected a whole number, got ${show(value)}`);
+  if (typeof value !== 'number' || !Number.isSafeInteger(value))
+    throw new GradmillError('invalid-argument', `${what}: expected a whole number, got ${show(value)}`);
   return finiteNumber(what, value, { min, ...(max < Number.MAX_SAFE_INTEGER ? { max } : {}) });
+}
+
+/** A size of one dimension. @throws GradmillError 'invalid-argument', 'size-overflow' beyond 2³¹ − 1 */
+export function size(what: string, value: unknown, min = 1): number {
+  if (typeof value === 'number' && Number.isInteger(value) && value > LARGEST_SIZE)
+    throw new GradmillError('size-overflow', `${what}: expected at most ${LARGEST_SIZE}, got ${value}`);
+  return wholeNumber(what, value, min);
 }
 
 export function flag(what: string, value: unknown): boolean {
@@ -39,12 +98,30 @@ export function oneOf<const Name extends string>(what: string, value: unknown, n
   return value as Name;
 }
 
+/** Longer lists of layers or sizes are mistakes, or attacks. */
+const LONGEST_LIST = 10_000;
+
+/** A list of anything, copied. @throws GradmillError 'invalid-argument', 'size-overflow' beyond 10,000 */
+export function list(what: string, value: unknown): readonly unknown[] {
+  return reading(what, () => {
+    if (!Array.isArray(value)) throw new GradmillError('invalid-argument', `${what}: expected an array, got ${show(value)}`);
+    if (value.length > LONGEST_LIST)
+      throw new GradmillError('size-overflow', `${what}: expected at most ${LONGEST_LIST} elements, got ${value.length}`);
+    return Array.from(value as readonly unknown[]);
+  });
+}
+
 /** A value as a message shows it: short, whatever it is. */
 export function show(value: unknown): string {
-  if (typeof value === 'string') return `'${value.length > 40 ? `${value.slice(0, 40)}…` : value}'`;
-  if (typeof value === 'function') return 'a function';
-  if (Array.isArray(value)) return `an array of ${String(value.length)}`;
-  if (ArrayBuffer.isView(value)) return value.constructor.name;
-  if (typeof value === 'object' && value !== null) return 'an object';
-  return String(value);
+  try {
+    if (typeof value === 'string') return `'${value.length > 40 ? `${value.slice(0, 40)}…` : value}'`;
+    if (typeof value === 'bigint') return `${value}n`;
+    if (typeof value === 'function') return `the function ${value.name}`.trimEnd();
+    if (Array.isArray(value)) return `an array of ${value.length}`;
+    if (typeof value !== 'object' || value === null) return String(value);
+    const kind = kindOf(value);
+    return kind === 'Object' ? 'an object' : `a value of type ${kind}`;
+  } catch {
+    return 'an object that cannot be read';
+  }
 }

@@ -1,25 +1,25 @@
 // A float64 interpreter of plans: one short function an op says what the instruction means. Tests hold every engine to it.
 // It shares no formula with the kernels: written from native/ops.h and the definitions, slow and plain, with Math's own
-// functions. Loaded only by those who ask for it. It may assume a finished plan, whose operands were checked by Plan.emit.
+// functions. Loaded only by those who ask for it. It may assume a plan whose tensors have their places.
 //
 // State tensors lie in one array in the arena's order, so that a range over all weights and the weights inside it are the
-// same numbers. A buffer has an array of its own: where a plan gives one place to two living tensors, results differ.
+// same numbers. A buffer has an array of its own: where a plan gives one place to two living tensors, the engine differs.
 import { ACTIVATION_NAMES, type ActivationName } from './activations.js';
 import { GradmillError } from './errors.js';
 import type { OpName } from './ops.js';
 import { FEED, type Instruction, type Plan, type Tensor } from './plan.js';
 import type { Fault } from './runtime.js';
 
-/** A data set: rows of numbers, read by gathers, written by scatter and shuffle. */
+/** A data set: read by gathers, written by scatter and shuffle. */
 export interface ReferenceFeed {
-  readonly data: { [element: number]: number };
+  readonly data: Record<number, number>;
   readonly rows: number;
   readonly columns: number;
 }
 
-/** Like the engine's program: the same feeds and ranges, numbers in float64. */
+/** A plan that runs here. The same feeds and ranges as the engine's programs have. */
 export class Reference {
-  /** Why the last run stopped before its end, if it did. */
+  /** Why the last run stopped before its end. */
   fault: Pick<Fault, 'kind' | 'row'> | undefined;
   readonly #plan: Plan;
   readonly #state: Float64Array;
@@ -28,54 +28,510 @@ export class Reference {
 
   constructor(plan: Plan) {
     this.#plan = plan;
-    const tensors = plan.instructions.flatMap(({ operands }) => Object.values(operands));
-    const ends = tensors.filter(({ storage }) => storage === 'state').map((tensor) => slot(tensor) + tensor.elements(1));
-    this.#state = new Float64Array(Math.max(0, ...ends));
+    let end = 0;
+    for (const { operands } of plan.instructions)
+      for (const tensor of Object.values(operands)) if (tensor.storage === 'state') end = Math.max(end, place(tensor) + tensor.elements(1));
+    this.#state = new Float64Array(end);
   }
 
-  /** The numbers of a tensor, to read or to write; a buffer holds the largest batch. */
+  /** The numbers of a tensor, to read and to write; a buffer has room for the largest batch. */
   values(tensor: Tensor): Float64Array {
-    if (tensor.storage === 'state') return this.#state.subarray(slot(tensor), slot(tensor) + tensor.elements(1));
-    let values = this.#buffers.get(tensor);
-    if (!values) this.#buffers.set(tensor, (values = new Float64Array(tensor.elements(this.#plan.batch))));
+    if (tensor.storage === 'state') return this.#state.subarray(place(tensor), place(tensor) + tensor.elements(1));
+    const known = this.#buffers.get(tensor);
+    if (known) return known;
+    const values = new Float64Array(tensor.elements(this.#plan.batch));
+    this.#buffers.set(tensor, values);
     return values;
   }
 
-  feed(to: keyof typeof FEED, set: ReferenceFeed): void {
-    this.#feeds[FEED[to]] = set;
+  feed(slot: keyof typeof FEED, set: ReferenceFeed): void {
+    this.#feeds[FEED[slot]] = set;
   }
 
-  /** Instructions [from, to) once a batch, as EngineProgram.run. False when a fault was recorded. */
+  /** Runs instructions [from, to) once a batch. False when one recorded a fault: nothing runs after it. */
   run(from: number, to: number, firstRow: number, rowCount: number, batch: number): boolean {
     this.fault = undefined;
     let at = 0;
     do {
       const rows = Math.min(batch, rowCount - at);
-      for (const instruction of this.#plan.instructions.slice(from, to)) {
-        ops[instruction.op.name](this.#call(instruction, firstRow + at, rows));
-        if (this.fault as Fault | undefined) return false;
-      }
+      for (const instruction of this.#plan.instructions.slice(from, to)) if (!this.#execute(instruction, firstRow + at, rows)) return false;
       at += batch;
     } while (at < rowCount);
     return true;
   }
 
-  #call({ op, dims, operands, immediates }: Instruction, firstRow: number, rows: number): Call {
-    const sizes = Object.fromEntries(op.dims.map((name, d) => [name, dims[d] === 'batch' ? rows : (dims[d] ?? 0)]));
-    const held = (wanted: boolean) =>
-      Object.fromEntries(op.operands.flatMap(({ name, optional }) => (optional === wanted && operands[name] ? [[name, this.values(operands[name])]] : [])));
-    return {
-      m: sizes.m ?? 0,
-      n: sizes.n ?? 0,
-      k: sizes.k ?? 0,
-      given: held(false),
-      perhaps: held(true),
-      // As the engine is handed them.
-      set: Object.fromEntries(op.immediates.map(({ name, float }) => [name, float ? Math.fround(immediates[name] ?? 0) : (immediates[name] ?? 0)])),
-      firstRow,
-      set_: this.#feeds,
-      order: this.#feeds[FEED.order],
-      stop: (kind, row) => (this.fault ??= { kind, row }),
+  #execute({ op, dims, operands, immediates }: Instruction, firstRow: number, rows: number): boolean {
+    const [needed, optional]: Record<string, Float64Array>[] = [{}, {}];
+    for (const operand of op.operands)
+      if (operand.name in operands) (operand.optional ? optional : needed)[operand.name] = this.values(operands[operand.name]);
+    const set: Record<string, number> = {};
+    for (const { name, float } of op.immediates) {
+      const value = name in immediates ? immediates[name] : 0;
+      set[name] = float ? Math.fround(value) : value; // as the engine is handed it
+    }
+    const [m, n, k] = dims.map((dim) => (dim === 'batch' ? rows : dim));
+    const stop = (kind: Fault['kind'], row: number) => {
+      this.fault ??= { kind, row };
     };
+    const feed = this.#feeds[set.feed] ?? { data: [], rows: 0, columns: 0 };
+    ops[op.name]({ m, n, k, needed, optional, set, feed, order: this.#feeds[FEED.order], firstRow, stop });
+    return this.fault === undefined;
   }
+}
+
+/** State's numbers are 4 bytes apart whatever their type: a double leaves the place of its second half unused. */
+function place(tensor: Tensor): number {
+  return tensor.offset / 4;
+}
+
+interface Call {
+  readonly m: number;
+  readonly n: number;
+  readonly k: number;
+  /** Operands that every instruction of the op has, and those it may lack. */
+  readonly needed: Readonly<Record<string, Float64Array>>;
+  readonly optional: Readonly<Partial<Record<string, Float64Array>>>;
+  /** Immediates. */
+  readonly set: Readonly<Record<string, number>>;
+  readonly feed: ReferenceFeed;
+  readonly order: ReferenceFeed | undefined;
+  /** Of this batch, in the run's order. */
+  readonly firstRow: number;
+  readonly stop: (kind: Fault['kind'], row: number) => void;
+}
+
+type Op = (call: Call) => void;
+
+const ops: Record<OpName, Op> = {
+  gemm({ m, n, k, needed: { a, b, c }, optional: { bias, y, v }, set: { transpose, beta, activation, parameter } }) {
+    const { value, slope } = activationOf(activation);
+    const [aRow, aColumn] = transpose & 1 ? [1, m] : [k, 1];
+    const [bRow, bColumn] = transpose & 2 ? [1, k] : [n, 1];
+    for (let i = 0; i < m; i++) {
+      const row = c.subarray(i * n, (i + 1) * n);
+      row.forEach((old, j) => (row[j] = beta === 0 ? 0 : beta * old));
+      for (let p = 0; p < k; p++) {
+        const factor = a[i * aRow + p * aColumn];
+        for (let j = 0; j < n; j++) row[j] += factor * b[p * bRow + j * bColumn];
+      }
+      row.forEach((sum, j) => {
+        const z = sum + (bias ? bias[j] : 0);
+        row[j] = v ? z * slope(v[i * n + j], parameter) : y ? z : value(z, parameter);
+        if (y) y[i * n + j] = value(z, parameter);
+      });
+    }
+  },
+
+  addBias({ m, n, needed: { x, bias, y } }) {
+    for (let at = 0; at < m * n; at++) y[at] = x[at] + bias[at % n];
+  },
+
+  activate({ m, n, needed: { x, y }, set: { activation, parameter } }) {
+    const { value } = activationOf(activation);
+    for (let at = 0; at < m * n; at++) y[at] = value(x[at], parameter);
+  },
+
+  activationGradient({ m, n, needed: { dY, v, dX }, set: { activation, parameter } }) {
+    const { slope } = activationOf(activation);
+    for (let at = 0; at < m * n; at++) dX[at] = dY[at] * slope(v[at], parameter);
+  },
+
+  softmax({ m, n, needed: { x, y } }) {
+    for (let i = 0; i < m; i++) y.set(softmax(x.subarray(i * n, (i + 1) * n)), i * n);
+  },
+
+  softmaxGradient({ m, n, needed: { dY, y, dX } }) {
+    for (let i = 0; i < m; i++) {
+      const row = range(i * n, n);
+      const dot = sum(row.map((at) => dY[at] * y[at]));
+      for (const at of row) dX[at] = y[at] * (dY[at] - dot);
+    }
+  },
+
+  sumRows({ m, n, needed: { x, y } }) {
+    for (let j = 0; j < n; j++) y[j] = sum(range(0, m).map((i) => x[i * n + j]));
+  },
+
+  // ── Losses ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  meanSquaredError: elementwiseLoss(
+    (x, t) => (x - t) ** 2,
+    (x, t) => 2 * (x - t),
+  ),
+
+  meanAbsoluteError: elementwiseLoss(
+    (x, t) => Math.abs(x - t),
+    (x, t) => Math.sign(x - t),
+  ),
+
+  huber: elementwiseLoss(
+    (x, t, { delta }) => (Math.abs(x - t) > delta ? delta * (Math.abs(x - t) - delta / 2) : (x - t) ** 2 / 2),
+    (x, t, { delta }) => (Math.abs(x - t) > delta ? delta * Math.sign(x - t) : x - t),
+  ),
+
+  binaryCrossEntropy: elementwiseLoss(
+    (x, t) => softplus(x) - x * t,
+    (x, t) => sigmoid(x) - t,
+  ),
+
+  softmaxCrossEntropy({ m, n, needed: { x, rowLoss, seed }, optional: { labels, t, dX }, set: { reduction, labelSmoothing } }) {
+    for (let i = 0; i < m; i++) {
+      const row = x.subarray(i * n, (i + 1) * n);
+      const q = targets(i, n, labels, t).map((share) => (1 - labelSmoothing) * share + labelSmoothing / n);
+      const most = Math.max(...row);
+      const logSum = most + Math.log(sum(row.map((value) => Math.exp(value - most))));
+      rowLoss[i] = sum(q.map((share, j) => share * (logSum - row[j])));
+      const weight = sum(q);
+      softmax(row).forEach((p, j) => dX && (dX[i * n + j] = seed[0] * scaleOf(reduction, m) * (p * weight - q[j])));
+    }
+  },
+
+  categoricalCrossEntropy({ m, n, needed: { x, rowLoss, seed }, optional: { labels, t, dX }, set: { reduction } }) {
+    const [low, high] = [1e-7, 1 - 1e-7];
+    for (let i = 0; i < m; i++) {
+      const row = x.subarray(i * n, (i + 1) * n);
+      const q = targets(i, n, labels, t);
+      rowLoss[i] = sum(q.map((share, j) => -share * Math.log(Math.min(Math.max(row[j], low), high))));
+      // Where p is cut off, the loss does not depend on it.
+      row.forEach((p, j) => dX && (dX[i * n + j] = p < low || p > high ? 0 : (seed[0] * scaleOf(reduction, m) * -q[j]) / p));
+    }
+  },
+
+  lossTotal({ m, n, needed: { rowLoss, loss, totals }, set: { reduction }, firstRow, stop }) {
+    const total = sum(rowLoss.subarray(0, m));
+    loss[0] = total * scaleOf(reduction, m * n);
+    totals[0] += total;
+    totals[1] += m;
+    if (!Number.isFinite(total)) stop('nonFiniteLoss', firstRow);
+  },
+
+  accuracy({ m, n, needed: { x, totals }, optional: { labels, t }, set: { threshold } }) {
+    const largest = (values: Float64Array, i: number) => {
+      const row = values.subarray(i * n, (i + 1) * n);
+      return row.reduce((best, value, j) => (value > row[best] ? j : best), 0);
+    };
+    for (let i = 0; i < m; i++) {
+      const right =
+        n === 1
+          ? x[i] > threshold === (labels ? labels[i] > 0 : t !== undefined && t[i] > 0.5)
+          : largest(x, i) === (labels ? labels[i] : t && largest(t, i));
+      if (right) totals[2]++;
+    }
+  },
+
+  resetTotals({ needed: { totals } }) {
+    totals.fill(0);
+  },
+
+  // ── Data sets ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+  gather({ m, n, needed: { y }, optional: { mean, scale }, feed, ...call }) {
+    for (let i = 0; i < m; i++) {
+      const row = sourceRow(i, feed, call);
+      if (row === undefined) return;
+      for (let j = 0; j < n; j++) {
+        const value = feed.data[row * n + j];
+        y[i * n + j] = mean && scale ? (value - mean[j]) * scale[j] : value;
+      }
+      if (!y.subarray(i * n, (i + 1) * n).every(Number.isFinite)) {
+        call.stop('nonFiniteInput', row);
+        return;
+      }
+    }
+  },
+
+  gatherLabels({ m, n, needed: { labels }, feed, ...call }) {
+    for (let i = 0; i < m; i++) {
+      const row = sourceRow(i, feed, call);
+      if (row === undefined) return;
+      const label = feed.data[row];
+      if (!Number.isInteger(label) || label < 0 || label >= n) {
+        call.stop('labelOutOfRange', row);
+        return;
+      }
+      labels[i] = label;
+    }
+  },
+
+  scatter({ m, n, needed: { x }, feed, firstRow, stop }) {
+    if (firstRow + m > feed.rows) stop('rowOutOfRange', firstRow);
+    else for (let at = 0; at < m * n; at++) feed.data[firstRow * n + at] = x[at];
+  },
+
+  shuffle({ needed: { state }, feed }) {
+    const [low, high, epoch] = state;
+    for (let i = 0; i < feed.rows; i++) feed.data[i] = i;
+    for (let drawn = 0; drawn < feed.rows - 1; drawn++) {
+      // The last of those left changes places with one of them, drawn evenly.
+      const left = feed.rows - drawn;
+      const word = philox([drawn >>> 2, 0, epoch, SHUFFLE_STREAM], [low, high])[drawn % 4];
+      const other = Number((BigInt(word) * BigInt(left)) >> 32n);
+      [feed.data[left - 1], feed.data[other]] = [feed.data[other], feed.data[left - 1]];
+    }
+    state[2]++;
+  },
+
+  // ── Optimizers ──────────────────────────────────────────────────────────────────────────────────────────────────
+  // hyper: learningRate, momentum or rho, weightDecay, epsilon, beta1, beta2, beta1ᵗ, beta2ᵗ, two limits, t
+
+  clipValue({ m, needed: { g, hyper } }) {
+    for (let i = 0; i < m; i++) g[i] = Math.min(Math.max(g[i], -hyper[8]), hyper[8]);
+  },
+
+  globalNormScale({ m, needed: { g, partials, scale, hyper } }) {
+    partials.fill(0);
+    for (let i = 0; i < m; i++) partials[Math.floor(i / 4096)] += g[i] ** 2;
+    scale[0] = Math.min(1, hyper[9] / (Math.sqrt(sum(partials)) + 1e-6));
+  },
+
+  sgd: update(({ hyper: [learningRate, momentum, weightDecay], set: { nesterov } }) => (p, g, old) => {
+    const gradient = decayed(g, p, weightDecay);
+    if (old.moment1 === undefined) return { p: p - learningRate * gradient };
+    const velocity = momentum * old.moment1 + gradient;
+    return { p: p - learningRate * (nesterov ? gradient + momentum * velocity : velocity), moment1: velocity };
+  }),
+
+  rmsprop: update(({ hyper: [learningRate, rho, weightDecay, epsilon] }) => (p, g, { moment2 = 0 }) => {
+    const gradient = decayed(g, p, weightDecay);
+    const square = rho * moment2 + (1 - rho) * gradient ** 2;
+    return { p: p - (learningRate * gradient) / (Math.sqrt(square) + epsilon), moment2: square };
+  }),
+
+  adagrad: update(({ hyper: [learningRate, , weightDecay, epsilon] }) => (p, g, { moment2 = 0 }) => {
+    const gradient = decayed(g, p, weightDecay);
+    const square = moment2 + gradient ** 2;
+    return { p: p - (learningRate * gradient) / (Math.sqrt(square) + epsilon), moment2: square };
+  }),
+
+  adam: update(({ hyper, set: { decoupled } }) => {
+    const [learningRate, , weightDecay, epsilon, beta1, beta2, power1, power2] = hyper;
+    return (p, g, { moment1 = 0, moment2 = 0 }) => {
+      const start = decoupled ? p - learningRate * weightDecay * p : p;
+      const gradient = decoupled ? g : decayed(g, p, weightDecay);
+      const mean = beta1 * moment1 + (1 - beta1) * gradient;
+      const square = beta2 * moment2 + (1 - beta2) * gradient ** 2;
+      const step = mean / (1 - power1) / (Math.sqrt(square / (1 - power2)) + epsilon);
+      return { p: start - learningRate * step, moment1: mean, moment2: square };
+    };
+  }),
+
+  advance({ needed: { hyper } }) {
+    hyper[6] *= hyper[4];
+    hyper[7] *= hyper[5];
+    hyper[10]++;
+  },
+
+  // ── First values ────────────────────────────────────────────────────────────────────────────────────────────────
+
+  fill({ m, needed: { y }, set: { value } }) {
+    y.fill(value, 0, m);
+  },
+
+  randomUniform({ m, needed: { y, state }, set: { stream, low, high } }) {
+    for (let i = 0; i < m; i++) y[i] = low + (high - low) * unit(philox([i >>> 2, 0, 0, stream], [state[0], state[1]])[i % 4]);
+  },
+
+  randomNormal({ m, needed: { y, state }, set: { stream, mean, standardDeviation } }) {
+    for (let i = 0; i < m; i++) y[i] = mean + standardDeviation * gaussian(i, 0, stream, state);
+  },
+
+  randomTruncatedNormal({ m, needed: { y, state }, set: { stream, mean, standardDeviation } }) {
+    for (let i = 0; i < m; i++) {
+      let z = gaussian(i, 0, stream, state);
+      for (let attempt = 1; Math.abs(z) > 2; attempt++) z = gaussian(i, attempt, stream, state);
+      y[i] = mean + standardDeviation * z;
+    }
+  },
+};
+
+function sum(values: Iterable<number>): number {
+  let total = 0;
+  for (const value of values) total += value;
+  return total;
+}
+
+function range(start: number, count: number): number[] {
+  return Array.from({ length: count }, (_, i) => start + i);
+}
+
+/** reduction 0 is the mean. */
+function scaleOf(reduction: number, terms: number): number {
+  return reduction === 0 ? 1 / terms : 1;
+}
+
+type Term = (x: number, t: number, set: Call['set']) => number;
+
+function elementwiseLoss(term: Term, slope: Term): Op {
+  return ({ m, n, needed: { x, t, rowLoss, seed }, optional: { dX }, set }) => {
+    const scale = seed[0] * scaleOf(set.reduction, m * n);
+    for (let i = 0; i < m; i++) {
+      const row = range(i * n, n);
+      rowLoss[i] = sum(row.map((at) => term(x[at], t[at], set)));
+      for (const at of row) if (dX) dX[at] = scale * slope(x[at], t[at], set);
+    }
+  };
+}
+
+/** Row i of the targets as shares of the classes. */
+function targets(i: number, n: number, labels: Float64Array | undefined, t: Float64Array | undefined): Float64Array {
+  return t ? t.subarray(i * n, (i + 1) * n) : Float64Array.from(range(0, n), (j) => (j === labels?.[i] ? 1 : 0));
+}
+
+function softmax(x: Float64Array): Float64Array {
+  const most = Math.max(...x);
+  const powers = x.map((value) => Math.exp(value - most));
+  const total = sum(powers);
+  return powers.map((power) => power / total);
+}
+
+function sourceRow(
+  i: number,
+  feed: ReferenceFeed,
+  { order, firstRow, stop }: Pick<Call, 'order' | 'firstRow' | 'stop'>,
+): number | undefined {
+  const position = firstRow + i;
+  const row = order ? (position < order.rows ? order.data[position] : feed.rows) : position;
+  if (row < feed.rows) return row;
+  stop('rowOutOfRange', position);
+  return undefined;
+}
+
+/** L2. Without it a weight does not reach its gradient, not even as NaN. */
+function decayed(g: number, p: number, weightDecay: number): number {
+  return weightDecay === 0 ? g : g + weightDecay * p;
+}
+
+interface Update {
+  readonly p: number;
+  readonly moment1?: number;
+  readonly moment2?: number;
+}
+
+/** ruleOf gives what becomes of one weight and its moments, given its gradient. */
+function update(ruleOf: (call: { hyper: Float64Array; set: Call['set'] }) => (p: number, g: number, old: Omit<Update, 'p'>) => Update): Op {
+  return ({ m, needed: { p, g, hyper, ...moments }, optional, set, stop }) => {
+    const rule = ruleOf({ hyper, set });
+    const { clip, moment1, moment2 }: Call['optional'] = { ...moments, ...optional };
+    for (let i = 0; i < m; i++) {
+      const updated = rule(p[i], g[i] * (clip?.[0] ?? 1), { moment1: moment1?.[i], moment2: moment2?.[i] });
+      p[i] = updated.p;
+      if (moment1 && updated.moment1 !== undefined) moment1[i] = updated.moment1;
+      if (moment2 && updated.moment2 !== undefined) moment2[i] = updated.moment2;
+    }
+    if (!p.subarray(0, m).every(Number.isFinite)) stop('nonFiniteWeight', 0);
+  };
+}
+
+// ── Activations ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+interface ActivationFunction {
+  /** a(z) */
+  readonly value: (z: number, parameter: number) => number;
+  /** a'(z), v being y = a(z), or z where src/activations.ts says that the derivative needs it. */
+  readonly slope: (v: number, parameter: number) => number;
+}
+
+const SELU = { scale: 1.0507009873554805, alpha: 1.6732632423543772 };
+
+/** Everything but softmax, which works on rows. */
+export const activations: Record<Exclude<ActivationName, 'softmax'>, ActivationFunction> = {
+  linear: { value: (z) => z, slope: () => 1 },
+  sigmoid: { value: sigmoid, slope: (y) => y * (1 - y) },
+  tanh: { value: Math.tanh, slope: (y) => 1 - y * y },
+  relu: { value: (z) => Math.max(z, 0), slope: (y) => (y <= 0 ? 0 : 1) },
+  leakyRelu: { value: (z, slope) => (z > 0 ? z : slope * z), slope: (y, slope) => (y <= 0 ? slope : 1) },
+  elu: { value: (z, alpha) => (z > 0 ? z : alpha * Math.expm1(z)), slope: (y, alpha) => (y > 0 ? 1 : y + alpha) },
+  selu: {
+    value: (z) => SELU.scale * (z > 0 ? z : SELU.alpha * Math.expm1(z)),
+    slope: (y) => (y > 0 ? SELU.scale : y + SELU.scale * SELU.alpha),
+  },
+  gelu: { value: (z) => z * normalBelow(z), slope: (z) => normalBelow(z) + (z * Math.exp((-z * z) / 2)) / Math.sqrt(2 * Math.PI) },
+  geluTanh: {
+    // ½z(1 + tanh u) with u = √(2/π)(z + 0.044715z³)
+    value: (z) => z * sigmoid(2 * Math.sqrt(2 / Math.PI) * (z + 0.044715 * z ** 3)),
+    slope: (z) => {
+      const gate = sigmoid(2 * Math.sqrt(2 / Math.PI) * (z + 0.044715 * z ** 3));
+      const below = sigmoid(-2 * Math.sqrt(2 / Math.PI) * (z + 0.044715 * z ** 3));
+      return gate + z * gate * below * 2 * Math.sqrt(2 / Math.PI) * (1 + 3 * 0.044715 * z * z);
+    },
+  },
+  silu: { value: (z) => z * sigmoid(z), slope: (z) => sigmoid(z) * (1 + z * sigmoid(-z)) },
+  mish: {
+    value: (z) => z * Math.tanh(softplus(z)),
+    slope: (z) => Math.tanh(softplus(z)) + (z * sigmoid(z)) / Math.cosh(softplus(z)) ** 2,
+  },
+  softplus: { value: softplus, slope: sigmoid },
+  softsign: { value: (z) => z / (1 + Math.abs(z)), slope: (y) => (1 - Math.abs(y)) ** 2 },
+  hardSigmoid: { value: (z) => hardGate(z), slope: (y) => (y > 0 && y < 1 ? 1 / 6 : 0) },
+  hardSwish: { value: (z) => z * hardGate(z), slope: (z) => (z < -3 ? 0 : z > 3 ? 1 : (2 * z + 3) / 6) },
+};
+
+function activationOf(code: number): ActivationFunction {
+  const name = ACTIVATION_NAMES.at(code);
+  if (name === undefined || name === 'softmax') throw new GradmillError('invalid-argument', `no activation has the number ${String(code)}`);
+  return activations[name];
+}
+
+function sigmoid(z: number): number {
+  return 1 / (1 + Math.exp(-z));
+}
+
+function softplus(z: number): number {
+  return Math.max(z, 0) + Math.log1p(Math.exp(-Math.abs(z)));
+}
+
+function hardGate(z: number): number {
+  return Math.min(Math.max(z + 3, 0), 6) / 6;
+}
+
+/** Φ(z): the share of N(0, 1) below z, to full relative accuracy in the lower tail. */
+function normalBelow(z: number): number {
+  const x = Math.abs(z);
+  const density = Math.exp((-x * x) / 2) / Math.sqrt(2 * Math.PI);
+  if (x < 3) {
+    // Φ(x) − ½ = φ(x)·(x + x³/3 + x⁵/(3·5) + …)
+    let [term, total] = [x, x];
+    for (let odd = 3; term > total * 1e-17; odd += 2) total += term *= (x * x) / odd;
+    return 0.5 + Math.sign(z) * density * total;
+  }
+  // Φ(−x) = φ(x)/(x + 1/(x + 2/(x + 3/(x + …))))
+  let fraction = x;
+  for (let i = 100; i > 0; i--) fraction = x + i / fraction;
+  return z < 0 ? density / fraction : 1 - density / fraction;
+}
+
+// ── Randomness ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+const SHUFFLE_STREAM = 0xffffffff;
+
+type Words = readonly [number, number, number, number];
+
+/** Philox4x32-10 of Salmon, Moraes, Dror and Shaw 2011: ten rounds of two 32 × 32 → 64 bit products. */
+export function philox([a, b, c, d]: Words, [low, high]: readonly [number, number]): Words {
+  for (let round = 0; round < 10; round++) {
+    const [first, second] = [BigInt(a) * 0xd2511f53n, BigInt(c) * 0xcd9e8d57n];
+    const [upperFirst, upperSecond] = [Number(first >> 32n), Number(second >> 32n)];
+    const [keyLow, keyHigh] = [low + Math.imul(round, 0x9e3779b9), high + Math.imul(round, 0xbb67ae85)];
+    [a, b, c, d] = [
+      (upperSecond ^ b ^ keyLow) >>> 0,
+      Number(second & 0xffffffffn),
+      (upperFirst ^ d ^ keyHigh) >>> 0,
+      Number(first & 0xffffffffn),
+    ];
+  }
+  return [a, b, c, d];
+}
+
+/** A word's upper 24 bits as a number in [0, 1). */
+function unit(word: number): number {
+  return (word >>> 8) / 2 ** 24;
+}
+
+/** Standard normal number i of a stream: Box and Muller 1958, on a block's word pairs; the even one is the cosine. */
+function gaussian(i: number, attempt: number, stream: number, state: Float64Array): number {
+  const words = philox([i >>> 2, 0, attempt, stream], [state[0], state[1]]);
+  const pair = i % 4 < 2 ? 0 : 2;
+  const radius = Math.sqrt(-2 * Math.log(1 - unit(words[pair])));
+  const angle = 2 * Math.PI * unit(words[pair + 1]);
+  return radius * (i % 2 === 0 ? Math.cos(angle) : Math.sin(angle));
 }

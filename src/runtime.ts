@@ -4,14 +4,14 @@
 // Arena: control block | seed, hyper-parameters, totals, … | weights | gradients | moments | buffers of the running plan.
 // All plans of a model share one arena: one runs at a time. A plan that needs more buffers makes the arena grow, by a copy of
 // the state.
+import type { Architecture, NamedLayer } from './architecture.js';
 import { type DataSet, feed } from './dataset.js';
 import type { Engine, EngineMemory, EngineProgram } from './engine.js';
 import { GradmillError } from './errors.js';
-import type { Initializer } from './initializers.js';
-import type { BuiltLayer, Layer } from './layers/layer.js';
 import { type Loss, recordAccuracy, recordLoss, type Target } from './losses.js';
-import type { Optimizer } from './optimizers.js';
+import type { Optimizer, WeightRanges } from './optimizers.js';
 import { ALIGNMENT, FEED, type Parameter, Plan, Tensor } from './plan.js';
+import type { InputScaling } from './scaling.js';
 
 /** How a batch's targets are held: class labels or rows like the prediction's. */
 export type TargetKind = 'labels' | 'rows';
@@ -32,17 +32,8 @@ interface LoadedPlan {
   readonly program: EngineProgram;
   /** Instructions that only read the batch in: running them alone checks a data set. */
   readonly gathers: number;
-  /** Output of each layer. */
-  readonly outputs: readonly Tensor[];
   /** Loss gradient at the input and at each layer's output; kept by 'gradients' plans only. */
   readonly lossGradients: readonly Tensor[];
-}
-
-export interface NamedLayer {
-  readonly name: string;
-  readonly layer: Layer;
-  readonly built: BuiltLayer;
-  readonly parameters: readonly Parameter[];
 }
 
 /** The engine's Fault codes. */
@@ -52,14 +43,18 @@ export interface Fault {
   readonly kind: (typeof FAULTS)[number];
   /** Batches that the run had finished. */
   readonly batches: number;
+  /** The plan's instruction that found it. */
+  readonly instruction: number;
   /** Row of the data set. */
   readonly row: number;
 }
 
 /** Words of the control block. */
-const CONTROL = { cancel: 0, progress: 1, fault: 2, row: 4 } as const;
+const CONTROL = { cancel: 0, progress: 1, fault: 2, instruction: 3, row: 4 } as const;
 
 export class Runtime {
+  /** Numbers that one example has. */
+  readonly columns: number;
   readonly layers: readonly NamedLayer[];
   readonly parameters: readonly Parameter[];
   #training: Training | undefined;
@@ -68,6 +63,7 @@ export class Runtime {
   #stateEnd = 0;
   #plans = new Map<PlanKind, LoadedPlan>();
   #epochProgram: EngineProgram | undefined;
+  #controlView: Uint32Array | undefined;
 
   readonly #seed = new Tensor('seed', [4], 'state', 'u32');
   readonly #hyper = new Tensor('hyper', [16], 'state', 'f64');
@@ -78,35 +74,27 @@ export class Runtime {
   readonly #inputScaling: readonly [mean: Tensor, scale: Tensor] | undefined;
   #ranges = new Map<'p' | 'g' | 'moment1' | 'moment2', Tensor>();
 
-  /** @throws GradmillError from layers and, for lack of memory, 'out-of-memory' */
+  /** @throws GradmillError 'out-of-memory', 'size-overflow' */
   constructor(
     readonly engine: Engine,
-    readonly columns: number,
-    layers: readonly Layer[],
-    seed: readonly [low: number, high: number],
-    scaling: { readonly mean: Float32Array; readonly scale: Float32Array } | undefined,
+    architecture: Architecture,
+    seed: number,
+    scaling: InputScaling | undefined,
   ) {
-    const initializers = new Map<Parameter, Initializer>();
-    let units = columns;
-    this.layers = nameLayers(layers).map(({ name, layer }) => {
-      const parameters: Parameter[] = [];
-      const built = layer.build(units, (part, shape, initializer) => {
-        const full = `${name}/${part}`;
-        const parameter = { name: full, shape, value: new Tensor(full, shape, 'state'), grad: new Tensor(`${full}.grad`, shape, 'state') };
-        initializers.set(parameter, initializer);
-        parameters.push(parameter);
-        return parameter;
-      });
-      units = built.units;
-      return { name, layer, built, parameters };
-    });
-    this.parameters = this.layers.flatMap(({ parameters }) => parameters);
+    const { columns, layers } = architecture;
+    this.columns = columns;
+    this.layers = layers;
+    this.parameters = layers.flatMap(({ parameters }) => parameters);
     if (scaling) this.#inputScaling = [new Tensor('inputMean', [columns], 'state'), new Tensor('inputScale', [columns], 'state')];
-    this.#layOutState();
-    this.#view(this.#seed, Uint32Array).set(seed);
+    this.#layOutState(undefined);
+    this.#view(this.#seed, Uint32Array).set([seed >>> 0, Math.floor(seed / 0x100000000)]);
     this.#view(this.#lossSeed, Float32Array).fill(1);
-    this.#inputScaling?.forEach((tensor, i) => this.#view(tensor, Float32Array).set(i === 0 ? scaling!.mean : scaling!.scale));
-    this.#initialize(initializers);
+    if (scaling && this.#inputScaling) {
+      const [mean, scale] = this.#inputScaling;
+      setColumns(this.#view(mean, Float32Array), scaling.mean, (value) => value);
+      setColumns(this.#view(scale, Float32Array), scaling.standardDeviation, (value) => 1 / value);
+    }
+    this.#initialize(architecture.initializers);
   }
 
   get units(): number {
@@ -117,10 +105,10 @@ export class Runtime {
     return this.#training;
   }
 
-  /** Makes room for gradients and moments; weights stay, moments start at zero. */
+  /** Makes room for gradients and moments; weights stay, moments start at zero. Nothing has changed when it throws. */
   compile(training: Training): void {
+    this.#layOutState(training);
     this.#training = training;
-    this.#layOutState();
     this.#view(this.#hyper, Float64Array).set(training.optimizer.hyper);
     this.#view(this.#seed, Uint32Array)[2] = 0;
   }
@@ -153,8 +141,10 @@ export class Runtime {
   /** Draws the next epoch's order. */
   async shuffle(order: DataSet): Promise<void> {
     const program = this.#epoch;
+    this.clearControl();
     feed(program, FEED.order, order);
     await program.start(1, 2, 0, 0, 0);
+    feed(program, FEED.order, undefined);
   }
 
   #record(kind: PlanKind, batch: number): LoadedPlan {
@@ -188,15 +178,14 @@ export class Runtime {
             lossGradients.push(gradient);
           }
         } else if (this.parameters.length > 0) {
-          const { p, g, moment1, moment2 } = Object.fromEntries(this.#ranges) as Record<string, Tensor | undefined>;
-          const ranges = { p: p!, g: g!, ...(moment1 && { moment1 }), ...(moment2 && { moment2 }) };
+          const ranges = Object.fromEntries(this.#ranges) as unknown as WeightRanges;
           plan.scope('optimizer', () => training.optimizer.record(plan, ranges, this.#hyper, this.#clipScale));
         }
       }
     }
     const end = plan.finish(this.#stateEnd, { fuse: training?.fuse ?? true });
     this.#reserve(end);
-    return { plan, program: this.#load(plan), gathers, outputs, lossGradients };
+    return { plan, program: this.#load(plan), gathers, lossGradients };
   }
 
   #gatherTarget(plan: Plan, target: TargetKind): Target {
@@ -233,32 +222,31 @@ export class Runtime {
 
   get fault(): Fault {
     const control = this.#control;
-    return { kind: FAULTS[control[CONTROL.fault] ?? 0] ?? 'none', batches: control[CONTROL.progress] ?? 0, row: control[CONTROL.row] ?? 0 };
+    return {
+      kind: FAULTS[control[CONTROL.fault]],
+      batches: control[CONTROL.progress],
+      instruction: control[CONTROL.instruction],
+      row: control[CONTROL.row] + control[CONTROL.row + 1] * 0x100000000,
+    };
   }
 
   /** Since the totals were emptied: Σ of row losses, rows, right predictions. */
   get totals(): { readonly loss: number; readonly rows: number; readonly correct: number } {
-    const [loss = 0, rows = 0, correct = 0] = this.#view(this.#totals, Float64Array);
+    const [loss, rows, correct] = this.#view(this.#totals, Float64Array);
     return { loss, rows, correct };
   }
 
   /** Of the last batch. */
   get batchLoss(): number {
-    return this.#view(this.#loss, Float32Array)[0] ?? 0;
+    return this.#view(this.#loss, Float32Array)[0];
   }
 
-  /** The first tensor of a training step, in its order, that holds a number that is not finite. */
-  firstNonFinite(kind: PlanKind): string {
-    const bad = (values: Float32Array) => values.some(value => !Number.isFinite(value));
-    const loaded = this.#plans.get(kind);
-    for (const [i, { name, parameters }] of this.layers.entries()) {
-      const weight = parameters.find(({ value }) => bad(this.floats(value)));
-      if (weight) return `weight '${weight.name}'`;
-      const output = loaded?.outputs[i];
-      // A buffer may have been given to another tensor meanwhile, but forward values live until the backward pass.
-      if (loaded && output && output.offset > 0 && bad(this.floats(output, loaded.plan.batch))) return `the output of layer '${name}'`;
-    }
-    return 'the loss';
+  /** Remembers the totals; the function returned brings them back. */
+  keepTotals(): () => void {
+    const kept = this.#view(this.#totals, Float64Array).slice();
+    return () => {
+      this.#view(this.#totals, Float64Array).set(kept);
+    };
   }
 
   // ── State ───────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -273,9 +261,11 @@ export class Runtime {
     return this.#arena;
   }
 
-  get #control(): Int32Array {
-    const bytes = this.#memory.bytes();
-    return new Int32Array(bytes.buffer, bytes.byteOffset, ALIGNMENT / 4);
+  /** Made again only for another memory: predictSync allocates nothing. */
+  get #control(): Uint32Array {
+    const { buffer, byteOffset } = this.#memory.bytes();
+    if (this.#controlView?.buffer !== buffer) this.#controlView = new Uint32Array(buffer, byteOffset, ALIGNMENT / 4);
+    return this.#controlView;
   }
 
   #view<T>(tensor: Tensor, type: new (buffer: ArrayBufferLike, offset: number, length: number) => T, batch = 1): T {
@@ -287,41 +277,41 @@ export class Runtime {
     return [this.#seed, this.#hyper, this.#totals, this.#loss, this.#lossSeed, this.#clipScale, ...(this.#inputScaling ?? [])];
   }
 
-  /** Gives every state tensor its place in a new arena, and moves what the old one holds. */
-  #layOutState(): void {
-    const kept = [...this.#scalars, ...this.parameters.map(({ value }) => value)];
-    const values = this.#arena ? kept.map(tensor => this.#bytes(tensor).slice()) : [];
+  /** Gives every state tensor its place in a new arena, and moves what the old one holds. Until there is memory nothing changes. */
+  #layOutState(training: Training | undefined): void {
+    const places = new Map<Tensor, number>();
+    const ranges = new Map<'p' | 'g' | 'moment1' | 'moment2', Tensor>();
     let end = ALIGNMENT;
-    const place = (tensor: Tensor) => {
-      tensor.offset = end;
+    const place = (tensor: Tensor): void => {
+      places.set(tensor, end);
       end += tensor.bytes(1);
     };
-    this.#scalars.forEach(place);
-    this.#ranges.clear();
-    const range = (name: 'p' | 'g' | 'moment1' | 'moment2', tensors: readonly Tensor[]) => {
+    const range = (name: 'p' | 'g' | 'moment1' | 'moment2', tensors: readonly Tensor[]): void => {
       const start = end;
       tensors.forEach(place);
       const whole = new Tensor(name, [(end - start) / 4], 'state');
       whole.offset = start;
-      this.#ranges.set(name, whole);
+      ranges.set(name, whole);
     };
+    this.#scalars.forEach(place);
     range('p', this.parameters.map(({ value }) => value)); // prettier-ignore
-    if (this.#training) {
+    const weightsEnd = end;
+    if (training) {
       range('g', this.parameters.map(({ grad }) => grad)); // prettier-ignore
-      const elements = this.#ranges.get('p')?.elements(1) ?? 0;
-      for (const moment of this.#training.optimizer.moments) range(moment, [new Tensor(moment, [elements], 'state')]);
+      const elements = ranges.get('p')?.elements(1) ?? 0;
+      for (const moment of training.optimizer.moments) range(moment, [new Tensor(moment, [elements], 'state')]);
     }
+    const arena = this.engine.allocate(end);
+    // What is kept lies before the rest, in the same order in every arena.
+    if (this.#arena) arena.bytes().set(this.#arena.bytes().subarray(ALIGNMENT, weightsEnd), ALIGNMENT);
+    for (const [tensor, offset] of places) tensor.offset = offset;
+    this.#ranges = ranges;
     this.#stateEnd = end;
-    this.#replaceArena(end);
-    values.forEach((value, i) => this.#bytes(kept[i]!).set(value));
+    this.#replaceArena(arena, end);
   }
 
-  #bytes(tensor: Tensor): Uint8Array {
-    return this.#memory.bytes().subarray(tensor.offset, tensor.offset + tensor.bytes(1));
-  }
-
-  #replaceArena(bytes: number): void {
-    this.#arena = this.engine.allocate(bytes);
+  #replaceArena(arena: EngineMemory, bytes: number): void {
+    this.#arena = arena;
     this.#arenaBytes = bytes;
     this.#plans.clear();
     this.#epochProgram = undefined;
@@ -329,12 +319,12 @@ export class Runtime {
 
   #reserve(bytes: number): void {
     if (bytes <= this.#arenaBytes) return;
-    const state = this.#memory.bytes().subarray(0, this.#stateEnd);
-    this.#replaceArena(bytes);
-    this.#memory.bytes().set(state);
+    const arena = this.engine.allocate(bytes);
+    arena.bytes().set(this.#memory.bytes().subarray(0, this.#stateEnd));
+    this.#replaceArena(arena, bytes);
   }
 
-  #initialize(initializers: ReadonlyMap<Parameter, Initializer>): void {
+  #initialize(initializers: Architecture['initializers']): void {
     const plan = new Plan(this.engine.ops, 1, false);
     this.parameters.forEach((parameter, stream) => {
       initializers.get(parameter)?.record(plan, { y: parameter.value, shape: parameter.shape, stream, state: this.#seed });
@@ -351,15 +341,7 @@ export class Runtime {
   }
 }
 
-function nameLayers(layers: readonly Layer[]): { readonly name: string; readonly layer: Layer }[] {
-  const counts = new Map<string, number>();
-  const taken = new Set<string>();
-  return layers.map(layer => {
-    const count = (counts.get(layer.kind) ?? 0) + 1;
-    counts.set(layer.kind, count);
-    const name = layer.name ?? `${layer.kind}${String(count)}`;
-    if (taken.has(name)) throw new GradmillError('invalid-argument', `two layers are named '${name}'`);
-    taken.add(name);
-    return { name, layer };
-  });
+function setColumns(columns: Float32Array, given: number | readonly number[], as: (value: number) => number): void {
+  if (typeof given === 'number') columns.fill(as(given));
+  else given.forEach((value, i) => (columns[i] = as(value)));
 }

@@ -1,14 +1,18 @@
 // Model files: safetensors with the architecture as JSON in the metadata. What is read is untrusted: every layer and weight
-// goes through the same checks as a user's.
-import { adagrad, adam, adamW, type Optimizer, rmsprop, sgd } from './optimizers.js';
+// goes through the same checks as a user's, and nothing is allocated that the file itself does not hold.
+import { type Architecture, architecture } from './architecture.js';
+import { engine } from './engine.js';
 import { GradmillError } from './errors.js';
 import { activation } from './layers/activation.js';
 import { dense, type DenseOptions } from './layers/dense.js';
 import type { Layer } from './layers/layer.js';
-import { type CompileOptions, Sequential, type SequentialOptions, type Weight } from './model.js';
-import { checkOptions, oneOf } from './options.js';
-import { encodeSafetensors, readSafetensors, writeFileAtomic } from './safetensors.js';
+import { type CompileOptions, Sequential, type SequentialOptions } from './model.js';
+import { adagrad, adam, adamW, type Optimizer, rmsprop, sgd } from './optimizers.js';
+import { checkOptions, list, oneOf, reading, show } from './options.js';
+import { encodeSafetensors, readSafetensors, type SafetensorsContent, writeFileAtomic } from './safetensors.js';
+import type { InputScaling } from './scaling.js';
 import { VERSION } from './version.js';
+import type { Weight } from './weights.js';
 
 const FORMAT = 'gradmill-model-1';
 /** Metadata keys that are ours; all others are the user's. */
@@ -16,67 +20,127 @@ const OWN_KEYS = ['format', 'gradmill', 'model'];
 
 type LayerConfig = { readonly kind: string; readonly name: string } & Readonly<Record<string, unknown>>;
 
-export interface ModelConfig extends Omit<SequentialOptions, 'layers' | 'inputScaling'> {
-  readonly inputScaling?: SequentialOptions['inputScaling'] | undefined;
+/** The JSON of a model file. */
+export interface ModelConfig {
+  readonly inputShape: readonly number[];
+  readonly seed: number;
+  readonly inputScaling: InputScaling | undefined;
   readonly layers: readonly LayerConfig[];
-  readonly training?: { readonly optimizer: Optimizer['config']; readonly loss: CompileOptions['loss']; readonly metrics: readonly 'accuracy'[] } | undefined;
+  readonly training:
+    { readonly optimizer: Optimizer['config']; readonly loss: CompileOptions['loss']; readonly metrics: readonly 'accuracy'[] } | undefined;
 }
 
-/** @throws GradmillError 'file-io', 'invalid-argument' for metadata keys that are ours */
-export async function saveModel(path: string, config: ModelConfig, weights: readonly Weight[], metadata: Readonly<Record<string, string>>): Promise<void> {
-  for (const key of OWN_KEYS) if (Object.hasOwn(metadata, key)) throw new GradmillError('invalid-argument', `save: the metadata key '${key}' is gradmill's own`);
+/** @throws GradmillError 'invalid-argument' */
+export function checkPath(what: string, path: unknown): string {
+  if (typeof path !== 'string' || path === '' || path.includes('\0'))
+    throw new GradmillError('invalid-argument', `${what}: expected a path, got ${show(path)}`);
+  return path;
+}
+
+/** A copy of a user's metadata. @throws GradmillError 'invalid-argument' for values that are no text and for keys that are ours */
+export function checkMetadata(metadata: Readonly<Record<string, string>>): Readonly<Record<string, string>> {
+  const keys = reading('save: metadata', () => Object.keys(metadata));
+  const copy = checkOptions('save: metadata', metadata, keys);
+  for (const key of keys) {
+    if (OWN_KEYS.includes(key)) throw new GradmillError('invalid-argument', `save: metadata: the key '${key}' is gradmill's own`);
+    if (typeof copy[key] !== 'string')
+      throw new GradmillError('invalid-argument', `save: metadata: '${key}': expected text, got ${show(copy[key])}`);
+  }
+  return copy;
+}
+
+/** @throws GradmillError 'file-io', 'diverged' for weights that loadModel would refuse */
+export async function saveModel(
+  path: string,
+  config: ModelConfig,
+  weights: readonly Weight[],
+  metadata: Readonly<Record<string, string>>,
+): Promise<void> {
+  const bad = weights.find(({ data }) => data.some((value) => value - value !== 0));
+  if (bad) throw new GradmillError('diverged', `save: weight '${bad.name}' holds a number that is not finite; '${path}' was left as it is`);
   const tensors = weights.map(({ name, shape, data }) => ({ name, shape, dtype: 'F32' as const, data }));
-  await writeFileAtomic(path, encodeSafetensors(tensors, { ...metadata, format: FORMAT, gradmill: VERSION, model: JSON.stringify(config) }));
+  await writeFileAtomic(
+    path,
+    encodeSafetensors(tensors, { ...metadata, format: FORMAT, gradmill: VERSION, model: JSON.stringify(config) }),
+  );
 }
 
 const OPTIMIZERS = { sgd, rmsprop, adagrad, adam, adamW };
-const LAYERS = ['dense', 'activation'] as const;
+const OPTIMIZER_NAMES = Object.keys(OPTIMIZERS) as (keyof typeof OPTIMIZERS)[];
 
 /**
- * A model from a file that `save` wrote, with its weights; compiled as it was, if it was.
- * @throws GradmillError 'file-io' when it cannot be read, 'file-invalid' when it is no such file
+ * A model from a file that `save` wrote, with its weights; compiled as it was, if it was. The optimizer starts afresh.
+ * Rejects with GradmillError 'file-io' when the file cannot be read, 'file-invalid' when it is damaged or no such file,
+ * 'invalid-argument' for a path that is none, 'out-of-memory', 'backend-unavailable'.
  */
 export async function loadModel(path: string): Promise<Sequential> {
-  const { metadata, tensors } = await readSafetensors(path);
-  if (metadata.format !== FORMAT || metadata.model === undefined) throw new GradmillError('file-invalid', `${path}: not a gradmill model`);
+  const source = checkPath('loadModel', path);
+  // What is wrong with the environment is not the file's fault.
+  engine();
+  const content = await readSafetensors(source);
   try {
-    const config = JSON.parse(metadata.model) as ModelConfig;
-    checkOptions('model', config, ['inputShape', 'seed', 'inputScaling', 'layers', 'training']);
-    const { training, layers, inputScaling, ...rest } = config;
-    const known = Object.fromEntries(Object.entries(metadata).filter(([key]) => !OWN_KEYS.includes(key)));
-    const built = Array.isArray(layers) ? (layers as readonly LayerConfig[]).map(layerOf) : [];
-    checkWeights(built, rest.inputShape, tensors.reduce((all, { data }) => all + data.length, 0));
-    const model = new Sequential({ ...rest, ...(inputScaling && { inputScaling }), layers: built }, known);
-    const missing = model.weights.find(({ name }) => !tensors.some(tensor => tensor.name === name));
-    if (missing) throw new GradmillError('file-invalid', `weight '${missing.name}' is missing`);
-    model.setWeights(tensors);
-    if (training) {
-      const { name, ...options } = training.optimizer;
-      const optimizer = OPTIMIZERS[oneOf('optimizer', name, Object.keys(OPTIMIZERS) as (keyof typeof OPTIMIZERS)[])](options);
-      model.compile({ optimizer, loss: training.loss, metrics: training.metrics });
-    }
-    return model;
+    return modelOf(content);
   } catch (cause) {
     if (cause instanceof GradmillError && ['out-of-memory', 'backend-unavailable'].includes(cause.code)) throw cause;
-    throw new GradmillError('file-invalid', `${path}: ${(cause as Error).message}`, { cause });
+    throw new GradmillError('file-invalid', `'${source}': ${cause instanceof Error ? cause.message : show(cause)}`, { cause });
   }
+}
+
+function modelOf({ metadata, tensors }: SafetensorsContent): Sequential {
+  if (metadata.format !== FORMAT || !('model' in metadata)) throw new GradmillError('file-invalid', 'not a gradmill model');
+  const config = checkOptions('model', JSON.parse(metadata.model) as ModelConfig, [
+    'inputShape',
+    'seed',
+    'inputScaling',
+    'layers',
+    'training',
+  ]);
+  const { inputShape, seed, inputScaling, training } = config;
+  const layers = list('model: layers', config.layers).map((layer) => layerOf(layer as LayerConfig));
+  checkTensors(architecture(inputShape, layers), tensors);
+  const options: SequentialOptions = { inputShape, layers, seed, ...(inputScaling !== undefined && { inputScaling }) };
+  const known = Object.fromEntries(Object.entries(metadata).filter(([key]) => !OWN_KEYS.includes(key)));
+  const model = new Sequential(options, known);
+  model.setWeights(tensors.map(({ name, shape, data }) => ({ name, shape, data })));
+  if (training !== undefined) {
+    const { optimizer, loss, metrics } = checkOptions('model: training', training, ['optimizer', 'loss', 'metrics']);
+    model.compile({ optimizer: optimizerOf(optimizer), loss, metrics });
+  }
+  return model;
 }
 
 function layerOf(config: LayerConfig): Layer {
-  const { kind, name, ...options } = config;
-  const layer = oneOf('layer', kind, LAYERS) === 'dense' ? dense(options as unknown as DenseOptions) : activation(options.activation as Parameters<typeof activation>[0]);
-  return { ...layer, name };
+  const keys = reading('model: layer', () => Object.keys(config));
+  const { kind, name, ...options } = checkOptions('model: layer', config, keys);
+  if (oneOf('layer', kind, ['dense', 'activation']) === 'dense') return { ...dense(options as unknown as DenseOptions), name };
+  checkOptions('activation', options, ['activation']);
+  return { ...activation(options.activation as Parameters<typeof activation>[0]), name };
 }
 
-/** A hostile architecture must not allocate more than the file's own weights. */
-function checkWeights(layers: readonly Layer[], inputShape: readonly number[], stored: number): void {
-  let units = (Array.isArray(inputShape) ? (inputShape as readonly unknown[]) : []).reduce<number>((all, size) => all * Number(size), 1);
-  let wanted = 0;
-  for (const { kind, config } of layers) {
-    if (kind !== 'dense') continue;
-    const { units: next, useBias } = config as { units: number; useBias: boolean };
-    wanted += units * next + (useBias ? next : 0);
-    units = next;
+function optimizerOf(config: Optimizer['config']): Optimizer {
+  const keys = reading('model: optimizer', () => Object.keys(config));
+  const { name, ...options } = checkOptions('model: optimizer', config, keys);
+  return OPTIMIZERS[oneOf('optimizer', name, OPTIMIZER_NAMES)](options);
+}
+
+/** A model without weights may read so many numbers; any other has at least one weight for each. */
+const WEIGHTLESS_COLUMNS = 2 ** 20;
+
+/** The file must hold exactly the architecture's weights: then no architecture asks for more memory than its file. */
+function checkTensors({ columns, layers }: Architecture, tensors: SafetensorsContent['tensors']): void {
+  const wanted = new Map(layers.flatMap(({ parameters }) => parameters.map(({ name, shape }) => [name, `[${shape.join(', ')}]`])));
+  for (const { name, shape } of tensors) {
+    const expected = wanted.get(name);
+    const given = `[${shape.join(', ')}]`;
+    if (expected !== given)
+      throw new GradmillError(
+        'file-invalid',
+        `weight ${show(name)}: expected ${expected ?? 'no such weight'}, the file has shape ${given}`,
+      );
+    wanted.delete(name);
   }
-  if (wanted !== stored) throw new GradmillError('file-invalid', `the architecture has ${String(wanted)} weights, the file ${String(stored)}`);
+  for (const name of wanted.keys()) throw new GradmillError('file-invalid', `weight ${show(name)} is missing`);
+  const weights = tensors.reduce((all, { data }) => all + data.length, 0);
+  if (columns > Math.max(weights, WEIGHTLESS_COLUMNS))
+    throw new GradmillError('file-invalid', `an input of ${columns} numbers for ${weights} weights`);
 }

@@ -1,18 +1,10 @@
-// What users pass as data: { data, shape } over any numeric typed array, or nested arrays. Normalised here once to rows of
-// `columns` elements of one type; values are checked by the engine while it reads them.
+// What users pass as data: { data, shape } over any numeric typed array, or nested arrays. Described here once as rows of
+// `columns` elements of one type; dataset.ts copies them, and the engine checks the values while it reads them.
 import { GradmillError } from './errors.js';
-import { show } from './options.js';
+import { reading, show, unreadable } from './options.js';
 
 export type NumericArray =
-  | Int8Array
-  | Uint8Array
-  | Uint8ClampedArray
-  | Int16Array
-  | Uint16Array
-  | Int32Array
-  | Uint32Array
-  | Float32Array
-  | Float64Array;
+  Int8Array | Uint8Array | Uint8ClampedArray | Int16Array | Uint16Array | Int32Array | Uint32Array | Float32Array | Float64Array;
 
 /** Numbers in rows: the first dimension counts examples. */
 export interface TensorLike {
@@ -20,10 +12,13 @@ export interface TensorLike {
   readonly shape: readonly number[];
 }
 
-type NestedNumbers = readonly number[] | readonly (readonly number[])[] | readonly (readonly (readonly number[])[])[];
+type Nested<Leaf> = readonly Leaf[] | readonly (readonly Leaf[])[] | readonly (readonly (readonly Leaf[])[])[];
 
-/** `tensor(data, shape)`, `{ data, shape }`, a typed array (one number an example), or nested arrays of numbers. */
-export type TensorInput = TensorLike | NumericArray | NestedNumbers;
+/**
+ * `tensor(data, shape)`, `{ data, shape }`, or nested arrays of numbers; the innermost arrays may be typed. A flat array
+ * holds one number an example.
+ */
+export type TensorInput = TensorLike | NumericArray | Nested<number> | Nested<NumericArray>;
 
 /** A predicted or read-out tensor. */
 export interface FloatTensor {
@@ -31,81 +26,255 @@ export interface FloatTensor {
   readonly shape: number[];
 }
 
-/** Rows as the engine reads them. */
+/** Numbers in rows, seen but not yet read. */
 export interface Rows {
-  readonly data: NumericArray;
-  readonly rows: number;
-  readonly columns: number;
+  /** 'x', 'y' …, for messages. */
+  what: string;
+  /** The caller's own array: typed, or nested arrays whose shape must be as their first elements promise. */
+  data: NumericArray | readonly unknown[];
+  rows: number;
+  columns: number;
+  /** The engine's number for the elements' type. */
+  type: number;
 }
 
 /** In the order of the engine's ElementType. */
-const ELEMENT_TYPES = [
-  [Int8Array],
-  [Uint8Array, Uint8ClampedArray],
-  [Int16Array],
-  [Uint16Array],
-  [Int32Array],
-  [Uint32Array],
-  [Float32Array],
-  [Float64Array],
-] as const;
+const ARRAYS = [Int8Array, Uint8Array, Int16Array, Uint16Array, Int32Array, Uint32Array, Float32Array, Float64Array] as const;
+const TYPES = new Map(ARRAYS.map(({ name }, type) => [name, type])).set('Uint8ClampedArray', ARRAYS.indexOf(Uint8Array));
+export const [UINT32, FLOAT32] = [ARRAYS.indexOf(Uint32Array), ARRAYS.indexOf(Float32Array)];
+
+/** Deeper nesting is a cycle, or an attack. */
+const DEEPEST = 16;
+
+// The getter of %TypedArray% itself: no object can pretend to it, and arrays of other realms (vm, Jest) have it too.
+const tag = Object.getOwnPropertyDescriptor(Object.getPrototypeOf(Int8Array.prototype), Symbol.toStringTag) as {
+  readonly get: (this: unknown) => string | undefined;
+};
 
 /** The engine's number for an array's element type, or −1. */
 export function elementType(data: unknown): number {
-  return ELEMENT_TYPES.findIndex(classes => classes.some(type => data instanceof type));
+  const name = tag.get.call(data);
+  return name === undefined ? -1 : (TYPES.get(name) ?? -1);
+}
+
+export function isFloats(data: unknown): data is Float32Array {
+  return elementType(data) === FLOAT32;
+}
+
+export function bytesPerElement(type: number): number {
+  return ARRAYS[type].BYTES_PER_ELEMENT;
+}
+
+/** A view of engine memory, for immediate use. */
+export function viewOf(type: number, bytes: Uint8Array, elements: number, firstElement = 0): NumericArray {
+  return new ARRAYS[type](bytes.buffer as ArrayBuffer, bytes.byteOffset + firstElement * bytesPerElement(type), elements);
+}
+
+/** Whether the array lost its data because its buffer was transferred. */
+export function isDetached(data: ArrayBufferView): boolean {
+  if (data.byteLength > 0) return false;
+  try {
+    return new Uint8Array(data.buffer as ArrayBuffer, 0, 0).length > 0;
+  } catch {
+    return true;
+  }
+}
+
+export function overlaps(a: ArrayBufferView, b: ArrayBufferView): boolean {
+  return a.buffer === b.buffer && a.byteOffset < b.byteOffset + b.byteLength && b.byteOffset < a.byteOffset + a.byteLength;
 }
 
 /**
- * Numbers with a shape, rows first. The data is used as it is, not copied.
- * @throws GradmillError 'invalid-argument', 'shape-mismatch' when the shape does not hold the data, 'size-overflow'
+ * Numbers with a shape, rows first. A typed array is used as it is, not copied; an array of numbers becomes float32.
+ * @throws GradmillError 'invalid-argument', 'shape-mismatch' when the shape does not hold the data, 'size-overflow', 'buffer-detached'
  */
 export function tensor(data: NumericArray | readonly number[], shape: readonly number[]): TensorLike {
-  const array = Array.isArray(data) ? Float32Array.from(data as readonly number[]) : (data as NumericArray);
-  if (elementType(array) < 0) throw new GradmillError('invalid-argument', `tensor: expected a numeric typed array or an array of numbers, got ${show(data)}`);
-  checkShape('tensor', array, shape);
-  return { data: array, shape: [...shape] };
+  const array = Array.isArray(data) ? floatsOf('tensor', data) : (data as NumericArray);
+  const sizes = reading('tensor', () => (Array.isArray(shape) ? Array.from(shape as readonly number[]) : shape));
+  toRows('tensor', { data: array, shape: sizes });
+  return { data: array, shape: sizes };
 }
 
-function checkShape(what: string, data: NumericArray, shape: unknown): asserts shape is readonly number[] {
-  if (!Array.isArray(shape) || shape.length === 0 || !shape.every(size => Number.isSafeInteger(size) && size >= 0))
-    throw new GradmillError('invalid-argument', `${what}: expected a shape of whole numbers, got ${Array.isArray(shape) ? `[${shape.join(', ')}]` : show(shape)}`);
-  const elements = (shape as number[]).reduce((all, size) => all * size, 1);
-  if (!Number.isSafeInteger(elements)) throw new GradmillError('size-overflow', `${what}: shape [${shape.join(', ')}] is too large`);
-  if (elements !== data.length)
-    throw new GradmillError(
-      data.length === 0 && data.buffer.byteLength === 0 ? 'buffer-detached' : 'shape-mismatch',
-      `${what}: shape [${shape.join(', ')}] holds ${String(elements)} numbers, the data ${String(data.length)}`,
-    );
+function floatsOf(what: string, numbers: readonly unknown[]): Float32Array {
+  const rows = toRows(what, numbers as readonly number[]);
+  if (rows.columns !== 1) throw new GradmillError('invalid-argument', `${what}: expected a flat array of numbers, got nested arrays`);
+  return floats(rows);
+}
+
+/** All of nested arrays' numbers, at once. */
+export function floats(rows: Rows): Float32Array {
+  const array = new Float32Array(rows.rows * rows.columns);
+  const pieces = writeRows(rows, new Uint8Array(array.buffer));
+  while (pieces.next().done !== true);
+  return array;
 }
 
 /**
  * Rows of a data set, whatever form it came in.
  * @param what 'x' or 'y', for messages
- * @throws GradmillError 'invalid-argument', 'shape-mismatch' (ragged rows, shape that does not hold the data)
+ * @param into filled and returned: a caller that must not allocate passes its own
+ * @throws GradmillError 'invalid-argument', 'shape-mismatch' (a shape that does not hold the data), 'size-overflow', 'buffer-detached'
  */
-export function toRows(what: string, input: TensorInput): Rows {
-  if (Array.isArray(input)) return fromNested(what, input as readonly unknown[]);
-  if (elementType(input) >= 0) return { data: input as NumericArray, rows: (input as NumericArray).length, columns: 1 };
-  if (typeof input !== 'object' || (input as unknown) === null || elementType((input as TensorLike).data) < 0)
-    throw new GradmillError('invalid-argument', `${what}: expected tensor(data, shape), a numeric typed array or nested arrays, got ${show(input)}`);
-  const { data, shape } = input as TensorLike;
-  checkShape(what, data, shape);
-  const [rows = 0, ...rest] = shape;
-  return { data, rows, columns: rest.reduce((all, size) => all * size, 1) };
+export function toRows(what: string, input: TensorInput, into: Rows = { what, data: [], rows: 0, columns: 0, type: 0 }): Rows {
+  into.what = what;
+  into.type = elementType(input);
+  try {
+    if (into.type >= 0) setShape(into, input as NumericArray, undefined);
+    else if (Array.isArray(input)) setNested(into, input);
+    else setTensor(into, input as TensorLike);
+  } catch (cause) {
+    throw unreadable(what, cause);
+  }
+  return into;
 }
 
-function fromNested(what: string, rows: readonly unknown[]): Rows {
-  const flat = (value: unknown): readonly unknown[] => (Array.isArray(value) ? (value as unknown[]).flat(Infinity) : [value]);
-  const columns = rows.length === 0 ? 0 : flat(rows[0]).length;
-  const data = new Float32Array(rows.length * columns);
-  rows.forEach((row, i) => {
-    const values = flat(row);
-    if (values.length !== columns)
-      throw new GradmillError('shape-mismatch', `${what}: row ${String(i)} has ${String(values.length)} numbers, row 0 has ${String(columns)}`);
-    values.forEach((value, j) => {
-      if (typeof value !== 'number') throw new GradmillError('invalid-argument', `${what}: row ${String(i)}, column ${String(j)}: expected a number, got ${show(value)}`);
-      data[i * columns + j] = value;
-    });
-  });
-  return { data, rows: rows.length, columns };
+function setTensor(into: Rows, input: TensorLike): void {
+  if (typeof input !== 'object' || (input as unknown) === null)
+    throw new GradmillError(
+      'invalid-argument',
+      `${into.what}: expected tensor(data, shape), a numeric typed array or nested arrays, got ${show(input)}`,
+    );
+  const { data, shape } = input;
+  into.type = elementType(data);
+  if (into.type < 0)
+    throw new GradmillError(
+      'invalid-argument',
+      `${into.what}: expected tensor(data, shape), a numeric typed array or nested arrays, got ${show(input)} whose data is ${show(data)}`,
+    );
+  if (!Array.isArray(shape) || shape.length === 0)
+    throw new GradmillError('invalid-argument', `${into.what}: expected a shape such as [rows, columns], got ${show(shape)}`);
+  setShape(into, data, shape);
+}
+
+/** Each size is read once: an array that changes while it is read cannot get past the check. */
+function setShape(into: Rows, data: NumericArray, shape: readonly number[] | undefined): void {
+  into.data = data;
+  into.rows = data.length;
+  into.columns = 1;
+  if (shape) {
+    for (let i = 0; i < shape.length; i++) {
+      const size: unknown = shape[i];
+      if (typeof size !== 'number' || !Number.isSafeInteger(size) || size < 0)
+        throw new GradmillError(
+          'invalid-argument',
+          `${into.what}: expected a shape of whole numbers, got ${show(size)} for dimension ${i}`,
+        );
+      if (i === 0) into.rows = size;
+      else into.columns *= size;
+    }
+    if (!Number.isSafeInteger(into.rows * into.columns))
+      throw new GradmillError('size-overflow', `${into.what}: shape [${shape.join(', ')}] is too large`);
+  }
+  if (data.length === 0 && isDetached(data))
+    throw new GradmillError('buffer-detached', `${into.what}: its buffer was transferred or resized`);
+  if (into.rows * into.columns !== data.length)
+    throw new GradmillError(
+      'shape-mismatch',
+      `${into.what}: shape [${shape?.join(', ') ?? ''}] holds ${into.rows * into.columns} numbers, the data ${data.length}`,
+    );
+}
+
+/** The shape that the first elements have; writeRows finds out whether all others agree. */
+function setNested(into: Rows, input: readonly unknown[]): void {
+  into.data = input;
+  into.type = FLOAT32;
+  into.rows = input.length;
+  into.columns = 1;
+  let level = input;
+  for (let depth = 1; level.length > 0; depth++) {
+    const first = level[0];
+    if (typeof first === 'number') return;
+    const type = elementType(first);
+    if (type < 0 && !Array.isArray(first))
+      throw new GradmillError('invalid-argument', `${into.what}: row 0: expected a number, got ${show(first)}`);
+    if (depth > DEEPEST) throw new GradmillError('invalid-argument', `${into.what}: arrays are nested more than ${DEEPEST} deep`);
+    into.columns *= (first as ArrayLike<unknown>).length;
+    if (type >= 0) {
+      into.type = type;
+      return;
+    }
+    level = first as readonly unknown[];
+  }
+  if (into.rows > 0 && level.length === 0) into.columns = 0;
+}
+
+/** Written between two yields: a fraction of a millisecond. */
+const SLICE_BYTES = 4 * 2 ** 20;
+const SLICE_NUMBERS = 65_536;
+
+/**
+ * Copies the rows' numbers, in the type they have. Yields after every slice, so that a caller can let the event loop run.
+ * @throws GradmillError 'buffer-detached' when the caller's array loses data meanwhile, 'shape-mismatch' for ragged rows, 'invalid-argument'
+ */
+export function* writeRows({ what, data, rows, columns, type }: Rows, target: Uint8Array): Generator<undefined, void> {
+  const bytes = rows * columns * bytesPerElement(type);
+  if (!Array.isArray(data)) {
+    const source = data as NumericArray;
+    for (let at = 0; at < bytes; at += SLICE_BYTES) {
+      if (at > 0) yield;
+      if (source.byteLength !== bytes)
+        throw new GradmillError('buffer-detached', `${what}: its buffer was transferred or resized while it was read`);
+      target.set(new Uint8Array(source.buffer, source.byteOffset + at, Math.min(SLICE_BYTES, bytes - at)), at);
+    }
+    return;
+  }
+  const nested = data as readonly unknown[];
+  const shape = shapeOf(nested);
+  let sinceYield = 0;
+  for (let row = 0; row < rows; row++) {
+    const into = viewOf(type, target, columns, row * columns);
+    const written = reading(what, () => writeRow(into, type, nested[row], shape, 1, 0, what, row));
+    if (written !== columns) throw new GradmillError('shape-mismatch', `${what}: row ${row} has ${written} numbers, expected ${columns}`);
+    sinceYield += columns;
+    if (sinceYield < SLICE_NUMBERS) continue;
+    sinceYield = 0;
+    yield;
+  }
+}
+
+/** Sizes of nested arrays, by their first elements. */
+function shapeOf(nested: readonly unknown[]): number[] {
+  const shape: number[] = [];
+  for (
+    let level: unknown = nested;
+    shape.length <= DEEPEST && (Array.isArray(level) || elementType(level) >= 0);
+    level = (level as ArrayLike<unknown>)[0]
+  )
+    shape.push((level as ArrayLike<unknown>).length);
+  return shape;
+}
+
+/** Writes one row's numbers from `at` on; returns where they end. */
+function writeRow(
+  into: NumericArray,
+  type: number,
+  value: unknown,
+  shape: readonly number[],
+  depth: number,
+  at: number,
+  what: string,
+  row: number,
+): number {
+  if (depth === shape.length) {
+    if (typeof value !== 'number')
+      throw new GradmillError('invalid-argument', `${what}: row ${row}, column ${at}: expected a number, got ${show(value)}`);
+    into[at] = value;
+    return at + 1;
+  }
+  const innermost = depth === shape.length - 1;
+  const typed = innermost && elementType(value) >= 0;
+  if (!typed && !Array.isArray(value))
+    throw new GradmillError('shape-mismatch', `${what}: row ${row}: expected an array of ${shape[depth]}, got ${show(value)}`);
+  const { length } = value as ArrayLike<unknown>;
+  if (length !== shape[depth])
+    throw new GradmillError('shape-mismatch', `${what}: row ${row} has an array of ${length} where row 0 has ${shape[depth]}`);
+  // Other integers would be wrapped, fractions cut.
+  if (innermost && type !== FLOAT32 && elementType(value) !== type)
+    throw new GradmillError('invalid-argument', `${what}: row ${row}: expected ${ARRAYS[type].name} as in row 0, got ${show(value)}`);
+  if (typed) {
+    into.set(value as NumericArray, at);
+    return at + length;
+  }
+  for (let i = 0; i < length; i++) at = writeRow(into, type, (value as readonly unknown[])[i], shape, depth + 1, at, what, row);
+  return at;
 }

@@ -19,7 +19,10 @@ const VERSION = 1;
 /** Bytes of an element, in the order of the engine's ElementType. */
 const ELEMENT_BYTES = [1, 1, 2, 2, 4, 4, 4, 8];
 
-/** Word of the control block that holds the fault. */
+/** How a run is watched; empty at its start. */
+function controlBlock(arena: EngineMemory): Uint32Array {
+  return new Uint32Array(arena.bytes().buffer, arena.bytes().byteOffset, ALIGNMENT / 4);
+}
 const FAULT_WORD = 2;
 
 export interface RecordedRun {
@@ -57,7 +60,7 @@ interface Binding {
 }
 
 const byteLength = ({ type, rows, columns }: { type: number; rows: number; columns: number }): number =>
-  (ELEMENT_BYTES[type] ?? 0) * rows * columns;
+  ELEMENT_BYTES[type] * rows * columns;
 
 /** What a run has computed: everything but how the run was watched. */
 function results(arena: EngineMemory, bindings: readonly (Binding | undefined)[]): Uint8Array[] {
@@ -93,8 +96,8 @@ export class Recorder implements Engine {
   readonly #memories = new Map<object, EngineMemory>();
   /** The arena's open case, and its bytes as the last run left them. */
   readonly #open = new Map<EngineMemory, { readonly recorded: RecordedCase; left: Uint8Array }>();
-  /** Contents of a data set as the last run left them, by case. */
-  readonly #known = new Map<RecordedCase, Map<EngineMemory, { index: number; left: Uint8Array }>>();
+  /** By case, each data set as it is bound, and its contents as the last run left them. */
+  readonly #known = new Map<RecordedCase, Map<EngineMemory, { readonly index: number; readonly binding: Binding; left: Uint8Array }>>();
 
   constructor(readonly engine: Engine) {}
 
@@ -129,6 +132,7 @@ export class Recorder implements Engine {
     const record = (run: readonly [number, number, number, number, number], done: () => void) => {
       const before = this.#begin(arena, bindings);
       const feeds = [0, 1, 2, 3].map((slot) => this.#dataSet(before, bindings[slot]));
+      controlBlock(arena).fill(0);
       done();
       this.#end(arena, before, words, bindings, feeds, run);
     };
@@ -176,10 +180,11 @@ export class Recorder implements Engine {
     const known = this.#known.get(recorded)!;
     const now = binding.memory.bytes().subarray(0, byteLength(binding));
     const last = known.get(binding.memory);
-    if (last && equal(last.left, now)) return last.index;
     const { type, rows, columns } = binding;
+    const same = last?.binding.type === type && last.binding.rows === rows && last.binding.columns === columns;
+    if (same && equal(last.left, now)) return last.index;
     const index = recorded.dataSets.push({ type, rows, columns, bytes: now.slice() });
-    known.set(binding.memory, { index, left: now.slice() });
+    known.set(binding.memory, { index, binding, left: now.slice() });
     return index;
   }
 
@@ -198,7 +203,7 @@ export class Recorder implements Engine {
     }
     let program = recorded.programs.indexOf(words);
     if (program < 0) program = recorded.programs.push(words) - 1;
-    const fault = new Uint32Array(arena.bytes().buffer, arena.bytes().byteOffset, ALIGNMENT / 4)[FAULT_WORD] ?? 0;
+    const fault = controlBlock(arena)[FAULT_WORD];
     const computed = fault === 0 ? hash(results(arena, bindings)) : ([0, 0] as const);
     recorded.runs.push({ program, from, to, firstRow, rowCount, batch, feeds, fault, hash: computed });
   }
@@ -220,9 +225,7 @@ export function encodeCase({ arena, programs, dataSets, runs }: RecordedCase): B
 
 /** Codes of the ops that a case runs. */
 export function opsOf({ programs, runs }: RecordedCase): number[] {
-  return runs.flatMap(({ program, from, to }) =>
-    Array.from({ length: to - from }, (_, i) => programs[program]![(from + i) * 16]! & 0xffff),
-  );
+  return runs.flatMap(({ program, from, to }) => Array.from({ length: to - from }, (_, i) => programs[program][(from + i) * 16] & 0xffff));
 }
 
 /** Runs a case on the engine's threads. Returns the first run that came out differently, or −1. */
@@ -237,12 +240,12 @@ export async function replay(
     return copy;
   };
   const state = memory(arena);
-  const control = new Uint32Array(state.bytes().buffer, state.bytes().byteOffset, ALIGNMENT / 4);
+  const control = controlBlock(state);
   const sets = dataSets.map((set) => ({ ...set, memory: memory(set.bytes) }));
   const loaded = programs.map((program) => engine.load(state, program, { ...options, strict: true }));
   for (const [i, run] of runs.entries()) {
-    const program = loaded[run.program]!;
-    const bindings = run.feeds.map((index) => sets[index - 1]);
+    const program = loaded[run.program];
+    const bindings = run.feeds.map((index) => (index > 0 ? sets[index - 1] : undefined));
     bindings.forEach((set, slot) => {
       if (set) program.feed(slot, set.memory.handle, set.type, set.rows, set.columns);
       else program.feed(slot, undefined, 0, 0, 0);

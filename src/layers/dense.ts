@@ -1,10 +1,9 @@
 // Y = a(X·W + b): a fully connected layer, its forward and its backward.
 import { type Activation, activationConfig, type ActivationName, type ActivationOptions, resolveActivation } from '../activations.js';
-import { GradmillError } from '../errors.js';
 import { type InitializerInput, resolveInitializer } from '../initializers.js';
-import { checkOptions, flag, show, wholeNumber } from '../options.js';
+import { checkOptions, flag, size } from '../options.js';
 import { type ActivationLayer, recordActivation } from './activation.js';
-import type { Layer } from './layer.js';
+import { checkLayerName, type Layer } from './layer.js';
 
 export interface DenseOptions {
   /** Columns of the output; at least 1. */
@@ -23,21 +22,18 @@ export interface DenseOptions {
 
 const OPTIONS = ['units', 'activation', 'useBias', 'kernelInitializer', 'biasInitializer', 'name'];
 
-/** Larger matrices overflow the engine's sizes. */
-const MOST_UNITS = 0x7fffffff;
-
-/** @throws GradmillError 'invalid-argument', 'unknown-name' */
+/** @throws GradmillError 'invalid-argument', 'unknown-name', 'size-overflow' */
 export function dense(options: DenseOptions): Layer {
-  checkOptions('dense', options, OPTIONS);
-  const units = wholeNumber('dense: units', options.units, 1, MOST_UNITS);
-  const useBias = flag('dense: useBias', options.useBias ?? true);
-  const kernelInitializer = resolveInitializer('kernelInitializer', options.kernelInitializer ?? 'glorotUniform');
-  const biasInitializer = resolveInitializer('biasInitializer', options.biasInitializer ?? 'zeros');
-  const activation = activationOf(options.activation ?? 'linear');
-  if (options.name !== undefined && typeof options.name !== 'string') throw new GradmillError('invalid-argument', `dense: name: expected a string, got ${show(options.name)}`);
+  const given = { activation: 'linear', useBias: true, kernelInitializer: 'glorotUniform', biasInitializer: 'zeros', ...checkOptions('dense', options, OPTIONS) } as const;
+  const units = size('dense: units', given.units);
+  const useBias = flag('dense: useBias', given.useBias);
+  const kernelInitializer = resolveInitializer('dense: kernelInitializer', given.kernelInitializer);
+  const biasInitializer = resolveInitializer('dense: biasInitializer', given.biasInitializer);
+  const activation = activationOf(given.activation);
+  const name = given.name === undefined ? undefined : checkLayerName('dense: name', given.name);
   return {
     kind: 'dense',
-    name: options.name,
+    name,
     config: {
       units,
       activation: activationConfig(activation),
@@ -69,6 +65,7 @@ function activationOf(given: NonNullable<DenseOptions['activation']>): Activatio
   return isLayer(given) ? given.activation : resolveActivation(given);
 }
 
+/** Not the JSON of one: a layer has functions. */
 function isLayer(given: unknown): given is ActivationLayer {
-  return typeof given === 'object' && given !== null && 'activation' in given;
+  return typeof given === 'object' && given !== null && 'activation' in given && 'build' in given && typeof given.build === 'function';
 }

@@ -1,5 +1,7 @@
 // What a layer is: a description that a model builds once (declaring its weights) and then records into every plan.
+import { GradmillError } from '../errors.js';
 import type { Initializer } from '../initializers.js';
+import { show } from '../options.js';
 import type { Parameter, Plan, Tensor } from '../plan.js';
 
 export interface Layer {
@@ -16,4 +18,11 @@ export interface BuiltLayer {
   readonly units: number;
   /** Records the forward instructions and the backward rule; returns the output. */
   record(plan: Plan, x: Tensor): Tensor;
+}
+
+/** Weights are called `layer/kernel`. @throws GradmillError 'invalid-argument' */
+export function checkLayerName(what: string, name: unknown): string {
+  if (typeof name !== 'string' || !/^[^/\p{Cc}]{1,100}$/u.test(name))
+    throw new GradmillError('invalid-argument', `${what}: expected a name of 1 to 100 characters without '/', got ${show(name)}`);
+  return name;
 }

@@ -1,0 +1,47 @@
+// This machine's limit: float32 operations a second in registers, for an instruction set and a number of threads, by the small
+// program native/peak.cpp. Figures of bench/ are given as shares of it.
+import { execFile } from 'node:child_process';
+import { mkdirSync, statSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
+
+const run = promisify(execFile);
+const source = fileURLToPath(new URL('native/peak.cpp', import.meta.url));
+const folder = fileURLToPath(new URL('native/build/', import.meta.url));
+
+/** As many chains as the registers hold: two more are needed for the operands. */
+const FLAGS: Readonly<Record<string, readonly string[]>> = {
+  sse2: ['-DVECTOR_BYTES=16', '-DCHAINS=14', '-DFUSED=0'],
+  avx2: ['-DVECTOR_BYTES=32', '-DCHAINS=14', '-DFUSED=1', '-mavx2', '-mfma'],
+  avx512: ['-DVECTOR_BYTES=64', '-DCHAINS=24', '-DFUSED=1', '-mavx512f', '-mprefer-vector-width=512'],
+  neon: ['-DVECTOR_BYTES=16', '-DCHAINS=24', '-DFUSED=1'],
+};
+
+export interface Peak {
+  /** GFLOP/s over all threads, in the least disturbed few milliseconds. */
+  readonly best: number;
+  readonly median: number;
+}
+
+/** Builds the program where it is older than its source. @throws where no C++ compiler is found */
+export async function peakProgram(isa: string): Promise<(threads: number, seconds: number) => Promise<Peak>> {
+  const program = `${folder}peak-${isa}`;
+  const builtAt = statSync(program, { throwIfNoEntry: false })?.mtimeMs ?? 0;
+  if (builtAt < statSync(source).mtimeMs) {
+    mkdirSync(folder, { recursive: true });
+    await run(process.env.CXX ?? 'c++', [
+      '-O2',
+      '-std=c++17',
+      '-pthread',
+      '-ffp-contract=fast',
+      ...(FLAGS[isa] ?? []),
+      source,
+      '-o',
+      program,
+    ]);
+  }
+  return async (threads, seconds) => {
+    const { stdout } = await run(program, [String(threads), String(seconds)]);
+    return JSON.parse(stdout) as Peak;
+  };
+}

@@ -1,0 +1,127 @@
+"""PyTorch as a peer of bench/training.ts; started and spoken to by bench/peers/peer.ts.
+
+The fastest eager form that was found: torch.addmm on kernels [fan_in, units] (nn.Sequential of nn.Linear takes up to a tenth
+longer), activations in place, gradients set to None, foreach for Adam.
+"""
+import json
+import os
+import sys
+import time
+
+import numpy
+import torch
+import torch.nn.functional as F
+
+VARIABLES = ("OPENBLAS_CORETYPE", "ATEN_CPU_CAPABILITY", "MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_")
+
+
+class Workload:
+    def __init__(self, spec, path):
+        self.batch, self.predicts = spec["batch"], spec["measures"] == "predict"
+        self.check_steps, self.optimizer_spec = spec["checkSteps"], spec["optimizer"]
+        units, regression = spec["units"], spec["loss"] == "meanSquaredError"
+        floats = torch.from_numpy(numpy.fromfile(path, dtype=numpy.float32))
+        taken = 0
+
+        def take(*shape):
+            nonlocal taken
+            count = int(numpy.prod(shape))
+            taken += count
+            return floats[taken - count : taken].reshape(shape).clone()
+
+        shapes = [shape for fan_in, out in zip(units, units[1:]) for shape in ((fan_in, out), (out,))]
+        self.initial = [take(*shape) for shape in shapes]
+        self.weights = [value.clone().requires_grad_(not self.predicts) for value in self.initial]
+        self.activation = torch.relu_ if spec["activation"] == "relu" else torch.tanh_
+        self.loss = F.mse_loss if regression else F.cross_entropy
+        rows = spec["rows"]
+        self.x = take(rows, units[0]).split(self.batch)
+        y = take(rows)
+        self.y = (y.reshape(rows, 1) if regression else y.long()).split(self.batch)
+        self.restart()
+
+    def restart(self):
+        with torch.no_grad():
+            for weight, value in zip(self.weights, self.initial):
+                weight.copy_(value)
+        options = dict(self.optimizer_spec)
+        name, rate = options.pop("name"), options.pop("learningRate")
+        if name == "adam":
+            self.optimizer = torch.optim.Adam(self.weights, lr=rate, foreach=True, **options)
+        else:
+            self.optimizer = torch.optim.SGD(self.weights, lr=rate, **options)
+        self.at = 0
+
+    def output(self, y):
+        for i in range(0, len(self.weights), 2):
+            y = torch.addmm(self.weights[i + 1], y, self.weights[i])
+            if i + 2 < len(self.weights):
+                y = self.activation(y)
+        return y
+
+    def step(self):
+        i = self.at % len(self.x)
+        self.at += 1
+        self.optimizer.zero_grad(set_to_none=True)
+        loss = self.loss(self.output(self.x[i]), self.y[i])
+        loss.backward()
+        self.optimizer.step()
+        return loss
+
+    def predict(self):
+        with torch.inference_mode():
+            return self.output(self.x[0])
+
+    def check(self):
+        if self.predicts:
+            return self.predict().flatten().tolist()
+        self.restart()
+        return [self.step().item() for _ in range(self.check_steps)]
+
+    def slice(self, seconds):
+        """Seconds a step, over about so many seconds; the first step is not timed unless it alone takes as long."""
+        self.restart()
+        run = self.predict if self.predicts else self.step
+        steps, start = 0, time.perf_counter()
+        run()
+        first = time.perf_counter() - start
+        if first > seconds:
+            return first
+        start = time.perf_counter()
+        elapsed = 0
+        while elapsed < seconds:
+            run()
+            steps += 1
+            elapsed = time.perf_counter() - start
+        return elapsed / steps
+
+
+def blas():
+    """Which BLAS was loaded: Debian's torch calls the one that is installed, and the plain one is many times slower."""
+    if not os.path.exists("/proc/self/maps"):
+        return "BLAS unknown"
+    with open("/proc/self/maps") as maps:
+        loaded = {os.path.basename(line.split()[-1]) for line in maps if "blas" in line}
+    if not loaded:
+        return "its own BLAS"
+    return "OpenBLAS" if any("openblas" in name for name in loaded) else f"{min(loaded)}: NOT its best, install libopenblas0-openmp"
+
+
+def main():
+    answers = os.fdopen(os.dup(1), "w", buffering=1)
+    settings = [f"{name}={os.environ[name]}" for name in VARIABLES if name in os.environ]
+    settings += ["addmm", "foreach for Adam", blas()]
+    print(json.dumps({"name": f"PyTorch {torch.__version__}", "settings": settings, "threads": 1024}), file=answers)
+    workload = None
+    for line in sys.stdin:
+        request = json.loads(line)
+        answer = True
+        if request["do"] == "prepare":
+            workload = Workload(request["workload"], request["file"])
+        else:
+            torch.set_num_threads(request["threads"])
+            answer = workload.check() if request["do"] == "check" else workload.slice(request["seconds"])
+        print(json.dumps(answer), file=answers)
+
+
+main()

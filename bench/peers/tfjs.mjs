@@ -1,0 +1,116 @@
+// TensorFlow.js on its WebAssembly backend as a peer of bench/training.ts; started and spoken to by peer.ts. Its core loop
+// (optimizer.minimize inside tidy), which is faster than its model.fit. SIMD is on; its threads do not start under Node.
+import { readFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { dirname } from 'node:path';
+import { createInterface } from 'node:readline';
+
+// Standard output belongs to the answers.
+console.log = console.info = console.warn = console.error;
+
+const tf = await import('@tensorflow/tfjs');
+const wasm = await import('@tensorflow/tfjs-backend-wasm');
+wasm.setWasmPaths(`${dirname(createRequire(import.meta.url).resolve('@tensorflow/tfjs-backend-wasm'))}/`);
+await tf.setBackend('wasm');
+await tf.ready();
+
+class Workload {
+  constructor(spec, path) {
+    Object.assign(this, spec);
+    const bytes = readFileSync(path);
+    const floats = new Float32Array(bytes.buffer, bytes.byteOffset, bytes.length / 4);
+    let taken = 0;
+    const take = (shape) => {
+      const count = shape.reduce((all, size) => all * size, 1);
+      taken += count;
+      return tf.tensor(floats.slice(taken - count, taken), shape);
+    };
+    this.initial = this.units.slice(1).flatMap((out, i) => [take([this.units[i], out]), take([out])]);
+    this.weights = this.initial.map((value) => tf.variable(value));
+    const x = take([this.rows, this.units[0]]);
+    const targets = take([this.rows]);
+    this.regression = this.loss === 'meanSquaredError';
+    const y = this.regression ? targets.reshape([this.rows, 1]) : tf.oneHot(targets.toInt(), this.units.at(-1));
+    const batches = this.rows / this.batch;
+    this.x = tf.split(x, batches);
+    this.y = tf.split(y, batches);
+    this.restart();
+  }
+
+  restart() {
+    this.weights.forEach((weight, i) => weight.assign(this.initial[i]));
+    this.trainer?.dispose();
+    const { name, learningRate, momentum } = this.optimizer;
+    if (name === 'adam') this.trainer = tf.train.adam(learningRate, 0.9, 0.999, 1e-8);
+    else this.trainer = momentum > 0 ? tf.train.momentum(learningRate, momentum) : tf.train.sgd(learningRate);
+    this.at = 0;
+  }
+
+  output(x) {
+    const { weights } = this;
+    let y = x;
+    for (let i = 0; i < weights.length; i += 2) {
+      y = tf.add(tf.matMul(y, weights[i]), weights[i + 1]);
+      if (i + 2 < weights.length) y = this.activation === 'relu' ? tf.relu(y) : tf.tanh(y);
+    }
+    return y;
+  }
+
+  step(readLoss) {
+    const i = this.at++ % this.x.length;
+    return tf.tidy(() => {
+      const loss = this.trainer.minimize(() => {
+        const y = this.output(this.x[i]);
+        return this.regression ? tf.losses.meanSquaredError(this.y[i], y) : tf.losses.softmaxCrossEntropy(this.y[i], y);
+      }, readLoss);
+      return readLoss ? loss.dataSync()[0] : undefined;
+    });
+  }
+
+  predict() {
+    return tf.tidy(() => this.output(this.x[0]).dataSync());
+  }
+
+  check() {
+    if (this.measures === 'predict') return [...this.predict()];
+    this.restart();
+    return Array.from({ length: this.checkSteps }, () => this.step(true));
+  }
+
+  /** Seconds a step, over about so many seconds; the first step is not timed unless it alone takes as long. */
+  slice(seconds) {
+    this.restart();
+    const run = () => (this.measures === 'predict' ? this.predict() : this.step(false));
+    let start = performance.now();
+    const elapsed = () => (performance.now() - start) / 1000;
+    run();
+    if (elapsed() > seconds) return elapsed();
+    start = performance.now();
+    let steps = 0;
+    while (elapsed() < seconds) {
+      run();
+      steps++;
+    }
+    return elapsed() / steps;
+  }
+
+  dispose() {
+    this.trainer.dispose();
+    tf.dispose([this.initial, this.weights, this.x, this.y]);
+  }
+}
+
+const answer = (value) => process.stdout.write(`${JSON.stringify(value)}\n`);
+const simd = await tf.env().getAsync('WASM_HAS_SIMD_SUPPORT');
+answer({ name: `TensorFlow.js ${tf.version.tfjs} WASM`, settings: [`${simd ? 'SIMD' : 'no SIMD'}, one thread`, 'core loop'], threads: 1 });
+let workload;
+for await (const line of createInterface({ input: process.stdin })) {
+  const request = JSON.parse(line);
+  if (request.do === 'prepare') {
+    workload?.dispose();
+    workload = new Workload(request.workload, request.file);
+    answer(true);
+  } else {
+    answer(request.do === 'check' ? workload.check() : workload.slice(request.seconds));
+  }
+}

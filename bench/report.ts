@@ -1,0 +1,70 @@
+// What every result of bench/ comes with: the machine, its load, versions and the command; tables for people, JSON for machines.
+import { execFileSync } from 'node:child_process';
+import { cpus, loadavg, machine, release, totalmem, type } from 'node:os';
+import { engine } from '../src/engine.js';
+import { VERSION } from '../src/version.js';
+
+export interface Machine {
+  readonly date: string;
+  readonly command: string;
+  readonly cpu: string;
+  readonly cores: number;
+  readonly memoryGiB: number;
+  readonly system: string;
+  readonly node: string;
+  readonly gradmill: string;
+  readonly commit: string;
+  readonly backend: string;
+  /** Runnable processes over the last minute, before and after. */
+  readonly load: number[];
+}
+
+export function thisMachine(): Machine {
+  const { name, isa, isas, threads, strict } = engine();
+  return {
+    date: new Date().toISOString(),
+    command: `npm run bench -- ${process.argv.slice(2).join(' ')}`,
+    cpu: cpus()[0]?.model ?? 'unknown',
+    cores: cpus().length,
+    memoryGiB: Math.round(totalmem() / 2 ** 30),
+    system: `${type()} ${release()} ${machine()}`,
+    node: process.version,
+    gradmill: VERSION,
+    commit: commit(),
+    backend: `${name}, ${isa} of ${isas.join(' ')}, ${threads} threads${strict ? ', strict' : ''}`,
+    load: [load()],
+  };
+}
+
+export function load(): number {
+  return Number((loadavg()[0] ?? 0).toFixed(2));
+}
+
+function commit(): string {
+  try {
+    return execFileSync('git', ['describe', '--always', '--dirty'], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] }).trim();
+  } catch {
+    return 'unknown';
+  }
+}
+
+export function print(line = ''): void {
+  console.log(line);
+}
+
+/** Columns of equal width, numbers to the right; the first row is the heading. */
+export function printTable(rows: readonly (readonly string[])[]): void {
+  const widths = (rows[0] ?? []).map((_, column) => Math.max(...rows.map((row) => row[column]?.length ?? 0)));
+  const leftAligned = (column: number) => rows.slice(1).some((row) => /^[^\d–<>-]/.test(row[column] ?? ''));
+  const left = widths.map((_, column) => leftAligned(column));
+  for (const row of rows) {
+    const cells = widths.map((width, column) => (left[column] ? (row[column] ?? '').padEnd(width) : (row[column] ?? '').padStart(width)));
+    print(cells.join('  ').trimEnd());
+  }
+}
+
+/** Three significant digits or so. */
+export function show(value: number): string {
+  if (value >= 100) return Math.round(value).toLocaleString('en');
+  return value >= 10 ? value.toFixed(1) : value.toFixed(2);
+}

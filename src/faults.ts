@@ -1,0 +1,103 @@
+// What the engine's faults mean, in words: where in the data, or at which step in which tensor of which layer. Called by
+// jobs.ts after a run that stopped.
+import { type DataSet, rowOf } from './dataset.js';
+import { GradmillError } from './errors.js';
+import type { RunRange, RunSets } from './jobs.js';
+import type { Instruction, Tensor } from './plan.js';
+import type { PlanKind, Runtime } from './runtime.js';
+import type { NumericArray } from './tensor.js';
+
+/** A run that the engine stopped. Its data sets are still bound to its program. */
+export interface StoppedRun {
+  readonly kind: PlanKind;
+  readonly batch: number;
+  readonly sets: RunSets;
+  readonly range: RunRange;
+}
+
+export async function describeFault(runtime: Runtime, run: StoppedRun): Promise<GradmillError> {
+  const { kind, instruction, row } = runtime.fault;
+  const inTarget = runtime.plan(run.kind, run.batch).plan.instructions[instruction].scope === 'target';
+  const set = inTarget && run.sets.y ? run.sets.y : run.sets.x;
+  if (kind === 'nonFiniteInput') return badNumber(set.what, row, rowOf(set, row));
+  if (kind === 'labelOutOfRange') return badLabel(set, row, runtime.units);
+  if (kind === 'rowOutOfRange')
+    return new GradmillError('backend-unavailable', `the engine asked for row ${row}, which ${set.what} does not have`);
+  return diverged(runtime, run);
+}
+
+export function badNumber(what: string, row: number, values: NumericArray): GradmillError {
+  const column = values.findIndex((value) => !Number.isFinite(Math.fround(value)));
+  if (column < 0)
+    return new GradmillError('non-finite-input', `${what}: row ${row} holds a number that is too large for float32 once scaled`);
+  return new GradmillError(
+    'non-finite-input',
+    `${what}: row ${row}, column ${column}: expected a number that is finite in float32, got ${values[column]}`,
+  );
+}
+
+function badLabel(set: DataSet, row: number, classes: number): GradmillError {
+  const [label] = rowOf(set, row);
+  const hint = classes === 1 ? `; the model has one output: for two classes use binaryCrossEntropy` : '';
+  return new GradmillError(
+    'label-out-of-range',
+    `${set.what}: row ${row}: expected a class label, a whole number from 0 to ${classes - 1}, got ${label}${hint}`,
+  );
+}
+
+async function diverged(runtime: Runtime, run: StoppedRun): Promise<GradmillError> {
+  const { kind, batches } = runtime.fault;
+  const { firstRow = 0, rows, firstBatch = 0 } = run.range;
+  const trains = run.kind.startsWith('train');
+  const first = firstRow + batches * run.batch;
+  const last = Math.min(first + run.batch, firstRow + rows);
+  const when = trains ? `in step ${firstBatch + batches + 1}` : `over rows ${first} to ${last - 1}`;
+  const what = kind === 'nonFiniteWeight' ? 'a weight' : 'the loss';
+  const where = kind === 'nonFiniteWeight' ? updateCulprit(runtime) : await forwardCulprit(runtime, run, first, last - first);
+  const advice = trains ? ': try a lower learning rate, scaled inputs or clipGlobalNorm' : '';
+  return new GradmillError('diverged', `${what} stopped being finite ${when}; the first tensor that did: ${where}${advice}`);
+}
+
+function isBad(values: Float32Array): boolean {
+  // x − x is 0 for finite x, else NaN.
+  for (let i = 0; i < values.length; i++) if (values[i] - values[i] !== 0) return true;
+  return false;
+}
+
+/** The forward pass again, one instruction at a time, on the engine's threads: memory that was reused tells nothing. */
+async function forwardCulprit(runtime: Runtime, { kind, batch }: StoppedRun, firstRow: number, rows: number): Promise<string> {
+  const { instruction: end } = runtime.fault;
+  const { plan, program } = runtime.plan(kind, batch);
+  for (const [i, instruction] of plan.instructions.slice(0, end).entries()) {
+    const weight = operands(instruction, false).find((tensor) => tensor.storage === 'state' && isBad(runtime.floats(tensor)));
+    if (weight) return `weight '${weight.name}' of ${place(instruction)}`;
+    runtime.clearControl();
+    await program.start(i, i + 1, firstRow, rows, batch);
+    const output = operands(instruction, true).find((tensor) => isBad(runtime.floats(tensor, rows)));
+    if (output) return `${output.name} [${output.shape.map((dim) => (dim === 'batch' ? rows : dim)).join(', ')}] of ${place(instruction)}`;
+  }
+  return 'the loss itself';
+}
+
+function operands({ op, operands }: Instruction, written: boolean): Tensor[] {
+  return op.operands
+    .filter((operand) => operand.written === written && operand.type === 'f32' && operand.name in operands)
+    .map(({ name }) => operands[name]);
+}
+
+function place({ scope }: Instruction): string {
+  return scope === 'loss' ? 'the loss' : `layer '${scope}'`;
+}
+
+/** The update has happened; gradients still stand as the backward pass, which runs from the last layer to the first, left them. */
+function updateCulprit(runtime: Runtime): string {
+  for (const { name, parameters } of [...runtime.layers].reverse()) {
+    const gradient = parameters.find(({ grad }) => isBad(runtime.floats(grad)));
+    if (gradient) return `the gradient of '${gradient.name}' of layer '${name}'`;
+  }
+  for (const { name, parameters } of runtime.layers) {
+    const weight = parameters.find(({ value }) => isBad(runtime.floats(value)));
+    if (weight) return `weight '${weight.name}' of layer '${name}'`;
+  }
+  return 'an optimizer moment';
+}

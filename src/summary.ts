@@ -1,0 +1,23 @@
+// The table that model.summary() returns.
+import type { NamedLayer } from './architecture.js';
+
+export function summaryOf(inputShape: readonly number[], layers: readonly NamedLayer[]): string {
+  const counts = layers.map(({ parameters }) => parameters.reduce((all, { value }) => all + value.elements(1), 0));
+  const rows = layers.map(({ name, layer, built }, i) => {
+    const { activation } = layer.config;
+    const kind = typeof activation === 'string' && activation !== 'linear' ? `${layer.kind} (${activation})` : layer.kind;
+    return [name, kind, `[batch, ${built.units}]`, grouped(counts[i])];
+  });
+  const header = ['layer', 'kind', 'output', 'weights'];
+  const widths = header.map((_, column) => Math.max(...[header, ...rows].map((cells) => cells[column].length)));
+  const line = (cells: readonly string[]): string =>
+    cells.map((cell, i) => (i === cells.length - 1 ? cell.padStart(widths[i]) : cell.padEnd(widths[i]))).join('   ');
+  const rule = '─'.repeat(line(header).length);
+  const total = counts.reduce((all, count) => all + count, 0);
+  return [`input [${inputShape.join(', ')}]`, line(header), rule, ...rows.map(line), rule, `${grouped(total)} weights`].join('\n');
+}
+
+/** 1234567 → '1,234,567' */
+function grouped(count: number): string {
+  return count.toLocaleString('en-US');
+}

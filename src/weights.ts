@@ -1,0 +1,72 @@
+// Weights as users see them: named copies. What is given is checked here before model.ts changes anything.
+import { GradmillError } from './errors.js';
+import { checkOptions, list, oneOf, reading, show } from './options.js';
+import type { Parameter } from './plan.js';
+import { elementType, type NumericArray } from './tensor.js';
+
+export interface NamedTensor {
+  /** `layer/kernel`, `layer/bias` */
+  readonly name: string;
+  readonly shape: number[];
+  readonly data: Float32Array;
+}
+
+export interface Weight extends NamedTensor {
+  readonly trainable: boolean;
+}
+
+/** A weight's new values, by its name. */
+export interface WeightInput {
+  readonly name: string;
+  /** Checked where given. */
+  readonly shape?: readonly number[];
+  readonly data: NumericArray | readonly number[];
+  /** Accepted, since `weights` returns it; changes nothing. */
+  readonly trainable?: boolean;
+}
+
+export interface NewValues {
+  readonly parameter: Parameter;
+  readonly data: Float32Array;
+}
+
+/**
+ * Copies, every number of them finite.
+ * @throws GradmillError 'unknown-name', 'shape-mismatch', 'non-finite-input', 'invalid-argument'
+ */
+export function checkWeights(given: readonly WeightInput[], parameters: readonly Parameter[]): NewValues[] {
+  const checked = list('setWeights', given).map((weight) => checkWeight(weight as WeightInput, parameters));
+  const twice = checked.find(({ parameter }, i) => checked.findIndex((other) => other.parameter === parameter) < i);
+  if (twice) throw new GradmillError('invalid-argument', `setWeights: '${twice.parameter.name}' was given twice`);
+  return checked;
+}
+
+function checkWeight(given: WeightInput, parameters: readonly Parameter[]): NewValues {
+  const { name, shape, data } = checkOptions('setWeights', given, ['name', 'shape', 'data', 'trainable']);
+  const names = parameters.map((parameter) => parameter.name);
+  const parameter = parameters[names.indexOf(oneOf('weight', name, names))];
+  const what = `setWeights: '${parameter.name}'`;
+  const wanted = `[${parameter.shape.join(', ')}]`;
+  return reading(what, () => {
+    if (!Array.isArray(data) && elementType(data) < 0)
+      throw new GradmillError('invalid-argument', `${what}: expected an array of numbers, got ${show(data)}`);
+    if (shape !== undefined) {
+      const sizes = list(what, shape).map((dim) => (typeof dim === 'number' ? dim : NaN));
+      if (sizes.length !== parameter.shape.length || sizes.some((dim, i) => dim !== parameter.shape[i]))
+        throw new GradmillError('shape-mismatch', `${what}: expected shape ${wanted}, got [${sizes.join(', ')}]`);
+    }
+    const elements = parameter.value.elements(1);
+    if (data.length !== elements)
+      throw new GradmillError('shape-mismatch', `${what}: shape ${wanted} needs ${elements} numbers, got ${data.length}`);
+    const copy = new Float32Array(elements);
+    for (let i = 0; i < elements; i++) {
+      const value: unknown = data[i];
+      if (typeof value !== 'number')
+        throw new GradmillError('invalid-argument', `${what}: element ${i}: expected a number, got ${show(value)}`);
+      copy[i] = value;
+      if (!Number.isFinite(copy[i]))
+        throw new GradmillError('non-finite-input', `${what}: element ${i}: expected a number that is finite in float32, got ${value}`);
+    }
+    return { parameter, data: copy };
+  });
+}

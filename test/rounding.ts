@@ -1,0 +1,365 @@
+// How much rounding may cost: what float32 results are compared with the float64 interpreter by. First-order error analysis
+// of one instruction (Higham, Accuracy and Stability of Numerical Algorithms, ch. 3), in units of 2⁻²⁴, half an ulp of 1:
+//
+//   error of an output = √k × the absolute sum of the k terms that it adds up       (rounding of its own)
+//                      + Σ |∂output/∂input| × error of the input                    (what comes in)
+//
+// √k because roundings are independent: k of them add up like a random walk. What is compared may be off by 8 times that:
+// for one sum of exact inputs this is 8·√k·2⁻²⁴ of its term-wise absolute sum. A result that only rounds once or twice has
+// k = 1: a few ulp. The largest seen are 2.3 in sums and 5 in activations; a wrong formula is thousands of times beyond.
+import { expect } from 'vitest';
+import { ACTIVATION_NAMES, resolveActivation } from '../src/activations.js';
+import type { OpName } from '../src/ops.js';
+import { activations } from '../src/reference.js';
+
+type Values = Readonly<Record<string, Float64Array>>;
+
+export interface Executed {
+  readonly op: OpName;
+  readonly m: number;
+  readonly n: number;
+  readonly k: number;
+  readonly immediates: Readonly<Record<string, number>>;
+  /** Every operand that it has, before and after. */
+  readonly before: Values;
+  readonly after: Values;
+  /** Errors of the operands it read, where they are not exact. */
+  readonly errors: Partial<Values>;
+}
+
+/** Errors of the operands that the instruction wrote; those not named are exact. */
+export function roundingOf(executed: Executed): Partial<Values> {
+  return rules[executed.op]({ ...executed, optional: executed.before });
+}
+
+const LIMIT = 8;
+const UNIT = 2 ** -24;
+/** Results near zero are rounded to multiples of the smallest subnormal, 2⁻¹⁴⁹, perhaps before a factor of a few hundred. */
+const SMALLEST = 2 ** -143;
+
+/** By what and where: the largest error met, in the units above. */
+const worst = new Map<string, Record<string, number>>();
+
+/** GRADMILL_FIGURES=1: prints the largest errors of a test file. */
+export function printWorst(): void {
+  if (process.env.GRADMILL_FIGURES) console.table(Object.fromEntries(worst));
+}
+
+/** Fails where a float32 result is further from the interpreter's than rounding explains. No error: equal numbers only. */
+export function expectRounded(what: string, where: string, actual: ArrayLike<number>, reference: Float64Array, error?: Float64Array): void {
+  let most = worst.get(what)?.[where] ?? 0;
+  for (let i = 0; i < reference.length; i++) {
+    const [got, wanted] = [actual[i], reference[i]];
+    if (got === wanted || (Number.isNaN(got) && Number.isNaN(wanted))) continue;
+    const off = Math.abs(got - wanted);
+    const explained = error ? error[i] * UNIT + SMALLEST : 0;
+    if (!(off <= LIMIT * explained))
+      expect.fail(
+        `${what}[${i}] on ${where}: ${got}, the interpreter says ${wanted}; off by ${off}, rounding explains ${LIMIT * explained}`,
+      );
+    most = Math.max(most, off / explained);
+  }
+  worst.set(what, { ...worst.get(what), [where]: Number(most.toFixed(2)) });
+}
+
+type Rule = (executed: Executed & { optional: Partial<Values> }) => Partial<Values>;
+
+const abs = Math.abs;
+const root = (terms: number) => Math.sqrt(Math.max(terms, 1));
+const each = (length: number, f: (i: number) => number) => Float64Array.from({ length }, (_, i) => f(i));
+const total = (length: number, f: (i: number) => number) => {
+  let sum = 0;
+  for (let i = 0; i < length; i++) sum += f(i);
+  return sum;
+};
+const exact = () => 0;
+const of = (values: Float64Array | undefined) => (values ? (i: number) => values[i] : exact);
+
+/** 2√(2/π)(|z| + 0.044715|z|³), what geluTanh takes exp of: rounding it is felt that many times over. */
+const cubic = (z: number) => 1.6 * abs(z) + 0.072 * abs(z) ** 3;
+
+/** y = a(z) for z of a given error. */
+function activated({ activation, parameter }: Executed['immediates'], z: number, error: number): number {
+  const name = ACTIVATION_NAMES[activation] as keyof typeof activations;
+  const { value, slope } = activations[name];
+  const y = value(z, parameter);
+  const inner = name === 'geluTanh' ? abs(y) * cubic(z) * (z < 0 ? 1 : Math.exp(-cubic(z))) : 0;
+  const a = error === 0 ? 0 : slope(resolveActivation(name).derivativeNeedsInput ? z : y, parameter);
+  return abs(y) + inner + abs(a) * error;
+}
+
+/** a'(v) for v of a given error: the terms of the derivative's formula, and the step of a' over the error. */
+function differentiated({ activation, parameter }: Executed['immediates'], v: number, error: number): number {
+  const name = ACTIVATION_NAMES[activation] as keyof typeof activations;
+  const { slope } = activations[name];
+  const near = abs(v) * 1e-6 + 1e-9;
+  const second = error === 0 ? 0 : abs(slope(v + near, parameter) - slope(v - near, parameter)) / (2 * near);
+  return derivativeTerms(name, v, parameter) + second * error;
+}
+
+/** Where a' is a difference, it is exact only relative to what is subtracted. */
+function derivativeTerms(name: keyof typeof activations, v: number, parameter: number): number {
+  const d = abs(activations[name].slope(v, parameter));
+  const [gate, rest] = [1 / (1 + Math.exp(-v)), 1 / (1 + Math.exp(v))];
+  switch (name) {
+    case 'gelu': // Φ + zφ
+      return d + (2 * abs(v) * Math.exp((-v * v) / 2)) / Math.sqrt(2 * Math.PI);
+    case 'geluTanh': // σ(s) + z·σ(s)·σ(−s)·s'
+      // Beyond ±10 the engine takes the derivative there, which is about 10⁻³⁶ off.
+      return (v > 0 ? 1 : 1e-28) + (1 + cubic(v)) * Math.exp(-cubic(v)) * (1 + abs(v) * (1.6 + 0.216 * v * v));
+    case 'silu': // σ(z)(1 + zσ(−z))
+      return d + gate * (1 + abs(v) * rest);
+    case 'mish': // tanh(softplus z) + zσ(z)/cosh²(softplus z)
+      return d + (2 * abs(v) * gate) / Math.cosh(Math.log1p(Math.exp(Math.min(v, 300)))) ** 2;
+    case 'elu':
+    case 'selu': // y + alpha
+      return v > 0 ? d : abs(v) + abs(d - v);
+    case 'hardSwish':
+      return abs(v) < 3 ? 0.5 + abs(v) / 3 : d;
+    default:
+      return d;
+  }
+}
+
+/** exp(x − max x) / Σ: the exponent's rounding is absolute, so it weighs by the distance from the maximum. */
+function softmaxErrors(x: Float64Array, n: number, row: number, error: (i: number) => number): { y: Float64Array; error: Float64Array } {
+  const at = row * n;
+  const most = Math.max(...x.subarray(at, at + n));
+  const powers = each(n, (j) => Math.exp(x[at + j] - most));
+  const sum = total(n, (j) => powers[j]);
+  const y = powers.map((power) => power / sum);
+  const spread = root(n) + total(n, (j) => y[j] * (most - x[at + j] + error(at + j)));
+  return { y, error: each(n, (j) => y[j] * (1 + spread + (most - x[at + j]) + error(at + j))) };
+}
+
+const scaleOf = (reduction: number, terms: number) => (reduction === 0 ? 1 / terms : 1);
+
+interface ElementwiseTerm {
+  /** Absolute sum of the loss term's parts, and of its slope's. */
+  readonly term: (x: number, t: number, delta: number) => number;
+  readonly slope: (x: number, t: number, delta: number) => number;
+  /** |∂term/∂x| and |∂slope/∂x| */
+  readonly first: (x: number, t: number, delta: number) => number;
+  readonly second: (x: number, t: number, delta: number) => number;
+}
+
+function elementwise({ term, slope, first, second }: ElementwiseTerm): Rule {
+  return ({ m, n, immediates: { reduction, delta }, before: { x, t, seed }, errors }) => {
+    const error = of(errors.x);
+    const scale = abs(seed[0]) * scaleOf(reduction, m * n);
+    return {
+      rowLoss: each(m, (i) =>
+        total(n, (j) => root(n) * term(x[i * n + j], t[i * n + j], delta) + first(x[i * n + j], t[i * n + j], delta) * error(i * n + j)),
+      ),
+      dX: each(m * n, (i) => scale * (slope(x[i], t[i], delta) + second(x[i], t[i], delta) * error(i))),
+    };
+  };
+}
+
+/** p − step·numerator/denominator, the numerator a sum of terms. */
+const stepped = (before: number, after: number, step: number) => abs(before) + abs(after) + 4 * abs(step);
+
+const rules: Record<OpName, Rule> = {
+  gemm({ m, n, k, immediates, before: { a, b, c }, optional: { bias, y: output, v }, errors }) {
+    const { transpose, beta } = immediates;
+    const [aRow, aColumn] = transpose & 1 ? [1, m] : [k, 1];
+    const [bRow, bColumn] = transpose & 2 ? [1, k] : [n, 1];
+    const [errorA, errorB, errorC] = [of(errors.a), of(errors.b), of(errors.c)];
+    const [z, terms, carried] = [0, 1, 2].map(() => new Float64Array(m * n));
+    for (let i = 0; i < m; i++) {
+      for (let p = 0; p < k; p++) {
+        const left = i * aRow + p * aColumn;
+        for (let j = 0; j < n; j++) {
+          const right = p * bRow + j * bColumn;
+          const product = a[left] * b[right];
+          z[i * n + j] += product;
+          terms[i * n + j] += abs(product);
+          if (errors.a ?? errors.b) carried[i * n + j] += abs(a[left]) * errorB(right) + abs(b[right]) * errorA(left);
+        }
+      }
+    }
+    const error = each(m * n, (i) => {
+      const old = beta === 0 ? 0 : abs(beta * c[i]);
+      z[i] += (beta === 0 ? 0 : beta * c[i]) + (bias ? bias[i % n] : 0);
+      return root(k) * (terms[i] + old) + carried[i] + abs(beta) * errorC(i) + (bias ? abs(bias[i % n]) + of(errors.bias)(i % n) : 0);
+    });
+    if (v) {
+      const slope = activations[ACTIVATION_NAMES[immediates.activation] as keyof typeof activations].slope;
+      return {
+        c: each(
+          m * n,
+          (i) => abs(slope(v[i], immediates.parameter)) * error[i] + abs(z[i]) * differentiated(immediates, v[i], of(errors.v)(i)),
+        ),
+      };
+    }
+    const y = each(m * n, (i) => activated(immediates, z[i], error[i]));
+    return output ? { c: error, y } : { c: y };
+  },
+
+  addBias: ({ m, n, after: { y }, errors }) => ({ y: each(m * n, (i) => abs(y[i]) + of(errors.x)(i) + of(errors.bias)(i % n)) }),
+
+  activate: ({ m, n, immediates, before: { x }, errors }) => ({ y: each(m * n, (i) => activated(immediates, x[i], of(errors.x)(i))) }),
+
+  activationGradient({ m, n, immediates, before: { dY, v }, errors }) {
+    const { slope } = activations[ACTIVATION_NAMES[immediates.activation] as keyof typeof activations];
+    return {
+      dX: each(
+        m * n,
+        (i) => abs(dY[i]) * differentiated(immediates, v[i], of(errors.v)(i)) + abs(slope(v[i], immediates.parameter)) * of(errors.dY)(i),
+      ),
+    };
+  },
+
+  softmax({ m, n, before: { x }, errors }) {
+    const y = new Float64Array(m * n);
+    for (let i = 0; i < m; i++) y.set(softmaxErrors(x, n, i, of(errors.x)).error, i * n);
+    return { y };
+  },
+
+  softmaxGradient({ m, n, before: { dY, y }, errors }) {
+    const [errorD, errorY] = [of(errors.dY), of(errors.y)];
+    const dX = new Float64Array(m * n);
+    for (let i = 0; i < m; i++) {
+      const at = i * n;
+      const dot = total(n, (j) => dY[at + j] * y[at + j]);
+      const dotError = total(
+        n,
+        (j) => root(n) * abs(dY[at + j] * y[at + j]) + abs(dY[at + j]) * errorY(at + j) + y[at + j] * errorD(at + j),
+      );
+      for (let j = at; j < at + n; j++) dX[j] = y[j] * (abs(dY[j]) + dotError + errorD(j)) + errorY(j) * abs(dY[j] - dot);
+    }
+    return { dX };
+  },
+
+  sumRows: ({ m, n, before: { x }, errors }) => ({
+    y: each(n, (j) => total(m, (i) => root(m) * abs(x[i * n + j]) + of(errors.x)(i * n + j))),
+  }),
+
+  meanSquaredError: elementwise({
+    term: (x, t) => (x - t) ** 2,
+    slope: (x, t) => 2 * abs(x - t),
+    first: (x, t) => 2 * abs(x - t),
+    second: () => 2,
+  }),
+  meanAbsoluteError: elementwise({ term: (x, t) => abs(x - t), slope: () => 1, first: () => 1, second: exact }),
+  huber: elementwise({
+    term: (x, t, delta) => (abs(x - t) > delta ? delta * (abs(x - t) + delta / 2) : (x - t) ** 2 / 2),
+    slope: (x, t, delta) => Math.min(abs(x - t), delta),
+    first: (x, t, delta) => Math.min(abs(x - t), delta),
+    second: (x, t, delta) => (abs(x - t) > delta ? 0 : 1),
+  }),
+  binaryCrossEntropy: elementwise({
+    term: (x, t) => Math.max(x, 0) + abs(x * t) + Math.log1p(Math.exp(-abs(x))),
+    slope: (x, t) => 1 / (1 + Math.exp(-x)) + abs(t),
+    first: (x, t) => abs(1 / (1 + Math.exp(-x)) - t),
+    second: (x) => 1 / (2 + Math.exp(x) + Math.exp(-x)),
+  }),
+
+  softmaxCrossEntropy({ m, n, immediates: { reduction, labelSmoothing }, before: { x, seed }, optional: { labels, t }, errors }) {
+    const scale = abs(seed[0]) * scaleOf(reduction, m);
+    const [rowLoss, dX] = [new Float64Array(m), new Float64Array(m * n)];
+    for (let i = 0; i < m; i++) {
+      const at = i * n;
+      const { y, error } = softmaxErrors(x, n, i, of(errors.x));
+      const q = each(n, (j) => (1 - labelSmoothing) * (t ? t[at + j] : Number(labels?.[i] === j)) + labelSmoothing / n);
+      const most = Math.max(...x.subarray(at, at + n));
+      const log = abs(Math.log(total(n, (j) => Math.exp(x[at + j] - most))));
+      const spread = root(n) + total(n, (j) => y[j] * (most - x[at + j] + of(errors.x)(at + j)));
+      rowLoss[i] = total(n, (j) => abs(q[j]) * (root(n) * (most - x[at + j] + log) + spread + of(errors.x)(at + j)));
+      const weight = total(n, (j) => abs(q[j]));
+      for (let j = 0; j < n; j++) dX[at + j] = scale * (error[j] * weight + abs(q[j]) + y[j] * root(n) * weight);
+    }
+    return { rowLoss, dX };
+  },
+
+  categoricalCrossEntropy({ m, n, immediates: { reduction }, before: { x, seed }, optional: { labels, t }, errors }) {
+    const scale = abs(seed[0]) * scaleOf(reduction, m);
+    const q = (i: number, j: number) => abs(t ? t[i * n + j] : Number(labels?.[i] === j));
+    const error = of(errors.x);
+    return {
+      // The ends of the clip are floats, off by up to 2⁻²⁴.
+      rowLoss: each(m, (i) =>
+        total(n, (j) => {
+          const p = Math.min(Math.max(x[i * n + j], 1e-7), 1);
+          return q(i, j) * (root(n) * (1 + abs(Math.log(p))) + error(i * n + j) / p);
+        }),
+      ),
+      dX: each(m * n, (at) => {
+        const [i, j] = [Math.floor(at / n), at % n];
+        return scale * q(i, j) * (1 / x[at] + error(at) / x[at] ** 2);
+      }),
+    };
+  },
+
+  lossTotal: ({ m, n, immediates: { reduction }, after: { loss }, errors }) => ({
+    loss: each(1, () => abs(loss[0]) + scaleOf(reduction, m * n) * total(m, of(errors.rowLoss))),
+  }),
+
+  accuracy: () => ({}),
+  resetTotals: () => ({}),
+
+  gather: ({ m, n, optional: { mean, scale }, after: { y } }) => ({
+    y: each(m * n, (i) => abs(y[i]) + (mean && scale ? abs(mean[i % n] * scale[i % n]) : 0)),
+  }),
+  gatherLabels: () => ({}),
+  scatter: () => ({}),
+  shuffle: () => ({}),
+
+  clipValue: ({ after: { g } }) => ({ g: g.map(abs) }),
+  globalNormScale: ({ m, after: { partials, scale } }) => ({
+    partials: partials.map((value) => root(Math.min(m, 4096)) * value),
+    scale: each(1, () => root(m) * scale[0]),
+  }),
+
+  sgd({ m, before: { p, g, hyper }, optional: { moment1, clip }, after }) {
+    const [learningRate, momentum, weightDecay] = hyper;
+    const gradient = (i: number) => abs(g[i] * (clip ? clip[0] : 1)) + abs(weightDecay * p[i]);
+    const velocity = (i: number) => gradient(i) + (moment1 ? momentum * abs(moment1[i]) : 0);
+    return {
+      p: each(m, (i) => stepped(p[i], after.p[i], learningRate * (gradient(i) + velocity(i)))),
+      moment1: each(m, (i) => 2 * velocity(i)),
+    };
+  },
+  rmsprop: ({ m, before: { p, g, moment2, hyper }, optional: { clip }, after }) =>
+    rootOptimizer(m, p, after, hyper, (i) => [
+      hyper[1] * moment2[i],
+      1 - hyper[1],
+      abs(g[i] * (clip ? clip[0] : 1)) + hyper[2] * abs(p[i]),
+    ]),
+  adagrad: ({ m, before: { p, g, moment2, hyper }, optional: { clip }, after }) =>
+    rootOptimizer(m, p, after, hyper, (i) => [moment2[i], 1, abs(g[i] * (clip ? clip[0] : 1)) + hyper[2] * abs(p[i])]),
+  adam({ m, immediates: { decoupled }, before: { p, g, moment1, moment2, hyper }, optional: { clip }, after }) {
+    const [learningRate, , weightDecay, epsilon, beta1, beta2, power1, power2] = hyper;
+    const gradient = (i: number) => abs(g[i] * (clip ? clip[0] : 1)) + (decoupled ? 0 : weightDecay * abs(p[i]));
+    const mean = (i: number) => beta1 * abs(moment1[i]) + (1 - beta1) * gradient(i);
+    return {
+      p: each(m, (i) =>
+        stepped(p[i], after.p[i], (learningRate * mean(i)) / (1 - power1) / (Math.sqrt(after.moment2[i] / (1 - power2)) + epsilon)),
+      ),
+      moment1: each(m, (i) => 2 * mean(i)),
+      moment2: each(m, (i) => 2 * (beta2 * moment2[i] + (1 - beta2) * gradient(i) ** 2)),
+    };
+  },
+  advance: () => ({}),
+
+  fill: () => ({}),
+  randomUniform: ({ m, immediates: { low, high } }) => ({ y: each(m, () => abs(low) + abs(high)) }),
+  // Box–Muller's radius is at most √(2·24·log 2) = 5.8.
+  randomNormal: ({ m, immediates: { mean, standardDeviation } }) => ({ y: each(m, () => abs(mean) + 6 * standardDeviation) }),
+  randomTruncatedNormal: ({ m, immediates: { mean, standardDeviation } }) => ({ y: each(m, () => abs(mean) + 6 * standardDeviation) }),
+};
+
+/** p − learningRate·g/(√square + epsilon), square = old + share·g². */
+function rootOptimizer(
+  m: number,
+  p: Float64Array,
+  after: Values,
+  hyper: Float64Array,
+  parts: (i: number) => [old: number, share: number, gradient: number],
+): Values {
+  const step = (i: number) => (hyper[0] * parts(i)[2]) / (Math.sqrt(after.moment2[i]) + hyper[3]);
+  return {
+    p: each(m, (i) => stepped(p[i], after.p[i], step(i))),
+    moment2: each(m, (i) => 2 * (parts(i)[0] + parts(i)[1] * parts(i)[2] ** 2)),
+  };
+}
