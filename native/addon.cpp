@@ -1,5 +1,6 @@
 // The Node-API door to the engine: memory, programs, jobs. Arguments come from src/native.ts alone, which checks them;
 // this file checks again only what would break memory safety. State is per environment: no globals but the team.
+// A worker may be killed while it is in here: from then on whatever touches JavaScript fails, at any line.
 #include <napi.h>
 
 #include <memory>
@@ -13,6 +14,7 @@
 
 #if defined(__linux__)
 #include <sys/mman.h>
+#include <unistd.h>
 #endif
 
 #ifdef GRADMILL_COUNT_ALLOCATIONS
@@ -39,7 +41,19 @@ void preferHugePages(char* data, size_t size) {
 #endif
 }
 
-// A 64-byte-aligned range of a SharedArrayBuffer, kept alive while native code may touch it. Scripts cannot detach or
+// Of memory that nobody will look at again. The allocator that it goes back to keeps it for later: a process that made and forgot
+// a thousand models would stay as large as if it held many of them.
+void giveBackPages(char* data, size_t size) {
+#if defined(__linux__)
+  const uintptr_t page = uintptr_t(sysconf(_SC_PAGESIZE)), begin = reinterpret_cast<uintptr_t>(data), end = begin + size;
+  const uintptr_t first = (begin + page - 1) & ~(page - 1), last = end & ~(page - 1);
+  if (last > first) madvise(reinterpret_cast<void*>(first), last - first, MADV_DONTNEED);
+#else
+  (void)data, (void)size;
+#endif
+}
+
+// A 64-byte-aligned range of a SharedArrayBuffer of its own, kept alive while native code may touch it. Scripts cannot detach or
 // resize shared memory, so a pointer into it stays valid.
 class Memory : public Napi::ObjectWrap<Memory> {
  public:
@@ -57,7 +71,10 @@ class Memory : public Napi::ObjectWrap<Memory> {
     // V8 does not count shared memory: without this, forgotten models would not hurry its collector.
     Napi::MemoryManagement::AdjustExternalMemory(info.Env(), int64_t(size_));
   }
-  void Finalize(Napi::Env env) override { Napi::MemoryManagement::AdjustExternalMemory(env, -int64_t(size_)); }
+  void Finalize(Napi::Env env) override {
+    giveBackPages(data_, size_);
+    Napi::MemoryManagement::AdjustExternalMemory(env, -int64_t(size_));
+  }
 
   char* data() const { return data_; }
   size_t size() const { return size_; }
@@ -72,6 +89,7 @@ class Memory : public Napi::ObjectWrap<Memory> {
 };
 
 class Gradmill;
+struct PendingRun;
 
 // A loaded plan over an arena, with the data sets bound to it.
 class LoadedProgram : public Napi::ObjectWrap<LoadedProgram> {
@@ -89,6 +107,10 @@ class LoadedProgram : public Napi::ObjectWrap<LoadedProgram> {
   Napi::Value RunHere(const CallbackInfo& info);
   Napi::Value Predict(const CallbackInfo& info);
   Napi::Value Start(const CallbackInfo& info);
+  // Keeps a Memory alive as long as this object: as an element, not a reference, so that both are collected at once.
+  bool Hold(const CallbackInfo& info, uint32_t element, napi_value memory) {
+    return napi_set_element(info.Env(), info.This(), element, memory) == napi_ok;
+  }
   bool ReadRun(const CallbackInfo& info, Run& run);
   bool RunBatches(Run& run, char* scratch);
 
@@ -96,17 +118,19 @@ class LoadedProgram : public Napi::ObjectWrap<LoadedProgram> {
   std::vector<Step> steps_;
   Program program_ = {};
   Feed feeds_[feedCount] = {};
-  Napi::ObjectReference arena_, feedMemory_[feedCount];
   bool running_ = false;
 
-  friend class Gradmill;
+  friend struct PendingRun;
 };
 
-// A job in flight: holds its program until the promise is settled.
+// A job in flight: holds its program until the run has ended.
 struct PendingRun {
   Job job;
-  Napi::Promise::Deferred deferred;
-  Napi::ObjectReference program;
+  napi_deferred deferred;
+  LoadedProgram* program;
+  Napi::ObjectReference held;
+
+  ~PendingRun() { program->running_ = false; }
 };
 
 // One environment's state.
@@ -149,45 +173,56 @@ class Gradmill : public Napi::Addon<Gradmill> {
       std::lock_guard<std::mutex> lock(self->mutex_);
       self->finished_.push_back(reinterpret_cast<PendingRun*>(job));
     }
-    self->settle_.NonBlockingCall();
+    napi_call_threadsafe_function(self->settle_, nullptr, napi_tsfn_nonblocking);
   }
 
-  void Submit(Napi::Env env, PendingRun* pending) {
-    if (!joined_) Join(env);
-    if (outstanding_++ == 0) settle_.Ref(env);
+  // False where the environment is ending.
+  bool Submit(napi_env env, PendingRun* pending) {
+    if (!joined_ && !Join(env)) return false;
+    if (outstanding_++ == 0) napi_ref_threadsafe_function(env, settle_);
     pending->job.owner = this;
     pending->job.finished = Finished;
     submit(&pending->job);
+    return true;
   }
 
   bool IsMemory(Napi::Value value) const { return value.IsObject() && value.As<Napi::Object>().InstanceOf(memoryClass_.Value()); }
   char* scratch() const { return scratch_.get(); }
 
  private:
-  void Join(Napi::Env env) {
-    joined_ = true;
-    settle_ = Napi::ThreadSafeFunction::New(env, Napi::Function::New(env, [this](const CallbackInfo& info) { Settle(info.Env()); }),
-                                            "gradmill", 0, 1);
-    settle_.Unref(env);
+  bool Join(napi_env env) {
+    napi_value name;
+    const auto settle = [](napi_env env, napi_value, void* self, void*) {
+      if (env) static_cast<Gradmill*>(self)->Settle(env);
+    };
+    if (napi_create_string_utf8(env, "gradmill", NAPI_AUTO_LENGTH, &name) != napi_ok ||
+        napi_create_threadsafe_function(env, nullptr, nullptr, name, 0, 1, nullptr, nullptr, this, settle, &settle_) != napi_ok)
+      return false;
+    napi_unref_threadsafe_function(env, settle_);
     // Hooks run in reverse order: this one before settle_'s own, so that no job ends into a closed function.
-    env.AddCleanupHook([this] { leaveTeam(this); });
+    const auto leave = [](void* self) {
+      leaveTeam(self);
+      for (PendingRun* pending : static_cast<Gradmill*>(self)->finished_) delete pending;
+    };
+    napi_add_env_cleanup_hook(env, leave, this);
     joinTeam(threads_);
+    return joined_ = true;
   }
 
-  void Settle(Napi::Env env) {
+  void Settle(napi_env env) {
     for (;;) {
-      PendingRun* pending = nullptr;
+      std::unique_ptr<PendingRun> pending;
       {
         std::lock_guard<std::mutex> lock(mutex_);
         if (finished_.empty()) return;
-        pending = finished_.front();
+        pending.reset(finished_.front());
         finished_.erase(finished_.begin());
       }
-      std::unique_ptr<PendingRun> owned(pending);
-      if (--outstanding_ == 0) settle_.Unref(env);
-      Napi::HandleScope scope(env);
-      LoadedProgram::Unwrap(owned->program.Value())->running_ = false;
-      owned->deferred.Resolve(env.Undefined());
+      if (--outstanding_ == 0) napi_unref_threadsafe_function(env, settle_);
+      const napi_deferred deferred = pending->deferred;
+      pending.reset();
+      napi_value undefined;
+      if (napi_get_undefined(env, &undefined) == napi_ok) napi_resolve_deferred(env, deferred, undefined);
     }
   }
 
@@ -230,7 +265,7 @@ class Gradmill : public Napi::Addon<Gradmill> {
 #endif
 
   Napi::FunctionReference memoryClass_;
-  Napi::ThreadSafeFunction settle_;
+  napi_threadsafe_function settle_ = nullptr;
   std::unique_ptr<char, Free> scratch_;
   std::mutex mutex_;
   std::vector<PendingRun*> finished_;
@@ -267,7 +302,7 @@ LoadedProgram::LoadedProgram(const CallbackInfo& info) : Napi::ObjectWrap<Loaded
 std::string LoadedProgram::Load(const CallbackInfo& info) {
   if (!info.Env().GetInstanceData<Gradmill>()->IsMemory(info[0])) return "the arena is no Memory";
   const Memory* memory = Memory::Unwrap(info[0].As<Napi::Object>());
-  if (memory->size() < sizeof(ControlBlock)) return "the arena is too small";
+  if (!memory || memory->size() < sizeof(ControlBlock)) return "the arena is too small";
   auto words = info[1].As<Napi::Uint32Array>();
   instructions_.resize(words.ByteLength() / sizeof(Instruction));
   if (!instructions_.empty()) memcpy(static_cast<void*>(instructions_.data()), words.Data(), instructions_.size() * sizeof(Instruction));
@@ -282,8 +317,7 @@ std::string LoadedProgram::Load(const CallbackInfo& info) {
   const LoadError error = load(program_, memory->size());
   if (error.reason)
     return "instruction " + std::to_string(error.instruction) + ": " + error.reason + (error.operand ? std::string(": ") + error.operand : "");
-  arena_ = Napi::Persistent(info[0].As<Napi::Object>());
-  return "";
+  return Hold(info, feedCount, info[0]) ? "" : "the environment is ending";
 }
 
 // feed(slot, memory | undefined, type, rows, columns): a data set for the runs that follow
@@ -291,18 +325,15 @@ void LoadedProgram::SetFeed(const CallbackInfo& info) {
   const Napi::Env env = info.Env();
   const uint32_t slot = info[0].As<Napi::Number>().Uint32Value();
   if (running_ || slot >= feedCount) return fail(env, "the program is running");
-  if (!env.GetInstanceData<Gradmill>()->IsMemory(info[1])) {
-    feeds_[slot] = {};
-    feedMemory_[slot].Reset();
-    return;
-  }
+  feeds_[slot] = {};
+  if (!Hold(info, slot, info[1]) || !env.GetInstanceData<Gradmill>()->IsMemory(info[1])) return;
   const Memory* memory = Memory::Unwrap(info[1].As<Napi::Object>());
   const auto type = ElementType(info[2].As<Napi::Number>().Uint32Value());
   const auto rows = uint64_t(info[3].As<Napi::Number>().Int64Value());
   const uint32_t columns = info[4].As<Napi::Number>().Uint32Value();
-  if (type >= ElementType::count || (columns && rows > memory->size() / columns / bytesOf(type))) return fail(env, "the data set is larger than its memory");
+  if (!memory || type >= ElementType::count || (columns && rows > memory->size() / columns / bytesOf(type)))
+    return fail(env, "the data set is larger than its memory");
   feeds_[slot] = {memory->data(), rows, columns, type};
-  feedMemory_[slot] = Napi::Persistent(info[1].As<Napi::Object>());
 }
 
 // (from, to, firstRow, rowCount, batch)
@@ -360,13 +391,15 @@ Napi::Value LoadedProgram::Predict(const CallbackInfo& info) {
 Napi::Value LoadedProgram::Start(const CallbackInfo& info) {
   Run run;
   if (!ReadRun(info, run)) return info.Env().Undefined();
-  running_ = true;
-  auto* pending = new PendingRun{{}, Napi::Promise::Deferred::New(info.Env()), Napi::Persistent(info.This().As<Napi::Object>())};
+  napi_deferred deferred;
+  napi_value promise;
+  if (napi_create_promise(info.Env(), &deferred, &promise) != napi_ok) return info.Env().Undefined();
+  auto* pending = new PendingRun{{}, deferred, this, Napi::Persistent(info.This().As<Napi::Object>())};
   pending->job.program = &program_;
   pending->job.run = run;
-  const Napi::Promise promise = pending->deferred.Promise();
-  info.Env().GetInstanceData<Gradmill>()->Submit(info.Env(), pending);
-  return promise;
+  running_ = true;
+  if (!info.Env().GetInstanceData<Gradmill>()->Submit(info.Env(), pending)) delete pending;
+  return Napi::Value(info.Env(), promise);
 }
 
 }  // namespace

@@ -55,19 +55,28 @@ export function resolveActivation(given: ActivationName | ActivationOptions): Ac
   const options = typeof given === 'string' ? { name: given } : given;
   if (typeof options !== 'object' || (options as unknown) === null)
     throw new GradmillError('invalid-argument', `activation: expected a name or { name, … }, got ${show(given)}`);
-  const name = oneOf('activation', reading('activation', () => options.name), ACTIVATION_NAMES);
+  const name = oneOf(
+    'activation',
+    reading('activation', () => options.name),
+    ACTIVATION_NAMES,
+  );
   const wanted = PARAMETERS[name];
   const checked = checkOptions(`activation '${name}'`, options, wanted ? ['name', wanted.option] : ['name']);
   const { [wanted?.option ?? 'alpha']: value = wanted?.value } = checked;
   const parameter = wanted ? finiteNumber(`activation '${name}': ${wanted.option}`, value) : 0;
   // The derivative reads the sign of z from y, so y must have it.
   if (parameter < 0 || (name === 'elu' && parameter === 0))
-    throw new GradmillError('invalid-argument', `activation '${name}': ${wanted?.option ?? ''} must be ${name === 'elu' ? 'more than' : 'at least'} 0, got ${String(parameter)}`);
+    throw new GradmillError(
+      'invalid-argument',
+      `activation '${name}': ${wanted?.option ?? ''} must be ${name === 'elu' ? 'more than' : 'at least'} 0, got ${String(parameter)}`,
+    );
   return { name, code: ELEMENTWISE.indexOf(name as (typeof ELEMENTWISE)[number]), parameter, derivativeNeedsInput: NEEDS_INPUT.has(name) };
 }
 
 /** The shortest form that resolves to the same activation, for model files. */
 export function activationConfig(activation: Activation): ActivationName | ActivationOptions {
   const wanted = PARAMETERS[activation.name];
-  return wanted && activation.parameter !== wanted.value ? { name: activation.name, [wanted.option]: activation.parameter } : activation.name;
+  return wanted && activation.parameter !== wanted.value
+    ? { name: activation.name, [wanted.option]: activation.parameter }
+    : activation.name;
 }

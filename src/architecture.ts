@@ -3,7 +3,7 @@
 import { GradmillError } from './errors.js';
 import type { Initializer } from './initializers.js';
 import { type BuiltLayer, checkLayerName, type Layer } from './layers/layer.js';
-import { LARGEST_SIZE, list, show, size } from './options.js';
+import { LARGEST_SIZE, list, reading, show, showShape, size } from './options.js';
 import { type Parameter, Tensor } from './plan.js';
 
 export interface NamedLayer {
@@ -27,7 +27,7 @@ export function architecture(inputShape: unknown, layers: unknown): Architecture
   const columns = shape.reduce((all, one) => all * one, 1);
   if (shape.length === 0) throw new GradmillError('invalid-argument', 'sequential: inputShape: expected at least one size, got none');
   if (columns > LARGEST_SIZE)
-    throw new GradmillError('size-overflow', `sequential: inputShape [${shape.join(', ')}] has more than ${LARGEST_SIZE} numbers`);
+    throw new GradmillError('size-overflow', `sequential: inputShape ${showShape(shape)} has more than ${LARGEST_SIZE} numbers`);
 
   const initializers = new Map<Parameter, Initializer>();
   let units = columns;
@@ -50,8 +50,11 @@ function checkLayers(layers: unknown): Layer[] {
   const checked = list('sequential: layers', layers);
   if (checked.length === 0) throw new GradmillError('invalid-argument', 'sequential: layers: expected at least one layer, got none');
   return checked.map((layer, i) => {
-    const { build, kind, config } = (typeof layer === 'object' && layer !== null ? layer : {}) as Partial<Layer>;
-    if (typeof build !== 'function' || typeof kind !== 'string' || typeof config !== 'object')
+    const valid = reading(`sequential: layers[${i}]`, () => {
+      const { build, kind, config } = Object(layer) as Partial<Layer>;
+      return typeof build === 'function' && typeof kind === 'string' && typeof config === 'object';
+    });
+    if (!valid)
       throw new GradmillError(
         'invalid-argument',
         `sequential: layers[${i}]: expected a layer such as dense({ units }), got ${show(layer)}`,

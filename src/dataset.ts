@@ -1,7 +1,7 @@
 // Data sets in the engine's memory, in the element type they came in, never a second float copy; and the memory they borrow.
 // jobs.ts and fit.ts load them; a call gives its memory back when it has ended.
 import type { Engine, EngineMemory, EngineProgram } from './engine.js';
-import { bytesPerElement, FLOAT32, type NumericArray, type Rows, UINT32, viewOf, writeRows } from './tensor.js';
+import { bytesPerElement, FLOAT32, type NumericArray, type Rows, UINT32, viewOf, writeRows, zeroed } from './tensor.js';
 
 /** Rows in the engine's memory. */
 export interface DataSet {
@@ -98,7 +98,7 @@ export class DataSets {
 
 /** The numbers of a float32 data set, copied in slices. */
 export async function readFloats({ memory, rows, columns }: DataSet): Promise<Float32Array> {
-  const result = new Float32Array(rows * columns);
+  const result = zeroed('the result', Float32Array, rows * columns);
   const slice = POOLED_BYTES / 4;
   for (let at = 0; at < result.length; at += slice) {
     if (at > 0) await new Promise((resolve) => setImmediate(resolve));

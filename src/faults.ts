@@ -70,11 +70,11 @@ async function forwardCulprit(runtime: Runtime, { kind, batch }: StoppedRun, fir
   const { plan, program } = runtime.plan(kind, batch);
   for (const [i, instruction] of plan.instructions.slice(0, end).entries()) {
     const weight = operands(instruction, false).find((tensor) => tensor.storage === 'state' && isBad(runtime.floats(tensor)));
-    if (weight) return `weight '${weight.name}' of ${place(instruction)}`;
+    if (weight) return `weight '${weight.name}' of layer '${weight.name.slice(0, weight.name.indexOf('/'))}'`;
     runtime.clearControl();
     await program.start(i, i + 1, firstRow, rows, batch);
     const output = operands(instruction, true).find((tensor) => isBad(runtime.floats(tensor, rows)));
-    if (output) return `${output.name} [${output.shape.map((dim) => (dim === 'batch' ? rows : dim)).join(', ')}] of ${place(instruction)}`;
+    if (output) return describe(output, rows);
   }
   return 'the loss itself';
 }
@@ -85,8 +85,11 @@ function operands({ op, operands }: Instruction, written: boolean): Tensor[] {
     .map(({ name }) => operands[name]);
 }
 
-function place({ scope }: Instruction): string {
-  return scope === 'loss' ? 'the loss' : `layer '${scope}'`;
+/** A buffer is named after the layer that made it; a fused instruction may write those of two layers. */
+function describe({ name, shape }: Tensor, rows: number): string {
+  const layer = name.slice(0, name.lastIndexOf('.'));
+  const place = layer === 'loss' ? 'the loss' : `layer '${layer}'`;
+  return `${name} [${shape.map((dim) => (dim === 'batch' ? rows : dim)).join(', ')}] of ${place}`;
 }
 
 /** The update has happened; gradients still stand as the backward pass, which runs from the last layer to the first, left them. */

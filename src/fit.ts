@@ -2,7 +2,7 @@
 // user wants to hear of every batch.
 import type { DataSet, DataSets } from './dataset.js';
 import { GradmillError } from './errors.js';
-import type { Evaluation, Examples, Jobs, LoadedExamples } from './jobs.js';
+import { type Evaluation, type Examples, type Jobs, type LoadedExamples, WIDEST_BATCH } from './jobs.js';
 import { checkOptions, finiteNumber, flag, reading, show, size, wholeNumber } from './options.js';
 import type { TensorInput } from './tensor.js';
 
@@ -155,12 +155,15 @@ function checkCallback<T>(name: string, given: T): T {
 }
 
 function checkSignal(given: AbortSignal | undefined): AbortSignal | undefined {
-  const { aborted, addEventListener } = (typeof given === 'object' && (given as unknown) !== null ? given : {}) as Partial<AbortSignal>;
-  if (given !== undefined && (typeof aborted !== 'boolean' || typeof addEventListener !== 'function'))
-    throw new GradmillError('invalid-argument', `fit: signal: expected an AbortSignal, got ${show(given)}`);
+  const valid = reading(
+    'fit: signal',
+    () => given === undefined || ('addEventListener' in Object(given) && typeof given.aborted === 'boolean'),
+  );
+  if (!valid) throw new GradmillError('invalid-argument', `fit: signal: expected an AbortSignal, got ${show(given)}`);
   return given;
 }
 
+/** Between two reports of progress, at least. */
 const PROGRESS_MILLISECONDS = 100;
 
 /** Awaits a callback that may use the model. */
@@ -189,6 +192,7 @@ class Fit {
   readonly #stop: AbortController;
   readonly #batches: number;
   readonly #started = performance.now();
+  #lastProgress = this.#started;
 
   constructor(jobs: Jobs, fit: PreparedFit, pause: Pause, stop: AbortController) {
     this.#jobs = jobs;
@@ -245,8 +249,9 @@ class Fit {
     if (order) await runtime.shuffle(order);
 
     const progress = (batch: number): void => {
-      if (batch === 0) return;
       const [now, share] = [performance.now(), (firstBatch + batch) / (epochs * batches)];
+      if (batch === 0 || now - this.#lastProgress < PROGRESS_MILLISECONDS) return;
+      this.#lastProgress = now;
       const report: ProgressReport = {
         epoch,
         epochs,
@@ -267,19 +272,16 @@ class Fit {
     };
 
     if (onBatch) {
-      let [seen, lastProgress] = [0, started];
-      for (let batch = 0; batch < batches; batch++) {
-        const firstRow = batch * batchSize;
+      let seen = 0;
+      for (let batch = 1; batch <= batches; batch++) {
+        const firstRow = (batch - 1) * batchSize;
         const taken = Math.min(batchSize, rows - firstRow);
-        await jobs.run(`train:${data.kind}`, batchSize, sets, { firstRow, rows: taken, firstBatch: firstBatch + batch, signal });
+        await jobs.run(`train:${data.kind}`, batchSize, sets, { firstRow, rows: taken, firstBatch: firstBatch + batch - 1, signal });
         const { correct } = runtime.totals;
         const accuracy = runtime.training?.accuracy ? { accuracy: (correct - seen) / taken } : {};
         seen = correct;
-        if (performance.now() - lastProgress >= PROGRESS_MILLISECONDS) {
-          lastProgress = performance.now();
-          progress(batch + 1);
-        }
-        const report = { epoch, batch: batch + 1, batches, loss: runtime.batchLoss, ...accuracy };
+        progress(batch);
+        const report = { epoch, batch, batches, loss: runtime.batchLoss, ...accuracy };
         await this.#callback(() => onBatch(report));
       }
     } else {
@@ -289,6 +291,7 @@ class Fit {
       } finally {
         clearInterval(timer);
       }
+      progress(batches);
     }
     const seconds = (performance.now() - started) / 1000;
     return { epoch, epochs, ...jobs.evaluation, seconds, samplesPerSecond: rows / seconds };
@@ -305,7 +308,7 @@ class Fit {
     const rows = data.rows - firstRow;
     this.#jobs.runtime.resetTotals();
     const range = { firstRow, rows, onlyCheck, signal: this.#stop.signal };
-    await this.#jobs.run(`evaluate:${data.kind}`, Math.min(this.#fit.batchSize, rows), data, range);
+    await this.#jobs.run(`evaluate:${data.kind}`, Math.min(WIDEST_BATCH, rows), data, range);
     return this.#jobs.evaluation;
   }
 

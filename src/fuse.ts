@@ -8,24 +8,30 @@ type Rule = (first: Instruction, second: Instruction, dies: (tensor: Tensor) => 
 const rules: readonly Rule[] = [
   // gemm, addBias → gemm with bias
   (first, second, dies) => {
-    const { c, bias, y, v } = first.operands;
-    if (!is(first, 'gemm') || !is(second, 'addBias') || bias || y || v || second.operands.x !== c || !c || !dies(c)) return undefined;
+    const { c, bias } = first.operands;
+    if (!isBare(first) || !is(second, 'addBias') || bias || second.operands.x !== c || !dies(c)) return undefined;
     return merge(first, second, { bias: second.operands.bias, c: second.operands.y });
   },
   // gemm, activate → gemm with activation; z is kept beside y only if the derivative reads it
   (first, second, dies) => {
-    const { c, y, v } = first.operands;
-    if (!is(first, 'gemm') || !is(second, 'activate') || y || v || first.immediates.activation || second.operands.x !== c || !c) return undefined;
+    const { c } = first.operands;
+    if (!isBare(first) || !is(second, 'activate') || second.operands.x !== c) return undefined;
     const outputs = dies(c) ? { c: second.operands.y } : { y: second.operands.y };
     return merge(first, second, outputs, second.immediates);
   },
   // gemm, activationGradient → gemm multiplied by the derivative (dX·Wᵀ ⊙ a')
   (first, second, dies) => {
-    const { c, bias, y, v } = first.operands;
-    if (!is(first, 'gemm') || !is(second, 'activationGradient') || bias || y || v || second.operands.dY !== c || !c || !dies(c)) return undefined;
+    const { c, bias } = first.operands;
+    if (!isBare(first) || !is(second, 'activationGradient') || bias || second.operands.dY !== c || !dies(c)) return undefined;
     return merge(first, second, { c: second.operands.dX, v: second.operands.v }, second.immediates);
   },
 ];
+
+/** A product that nothing follows yet but a bias, and that does not add to what c held. */
+function isBare(instruction: Instruction): boolean {
+  const { operands, immediates } = instruction;
+  return is(instruction, 'gemm') && !('y' in operands) && !('v' in operands) && !immediates.activation && !immediates.beta;
+}
 
 function is(instruction: Instruction, op: Instruction['op']['name']): boolean {
   return instruction.op.name === op;
@@ -37,7 +43,9 @@ function merge(
   operands: Readonly<Record<string, Tensor | undefined>>,
   immediates: Readonly<Record<string, number>> = {},
 ): Instruction {
-  const given = Object.fromEntries(Object.entries({ ...first.operands, ...operands }).filter((entry): entry is [string, Tensor] => !!entry[1]));
+  const given = Object.fromEntries(
+    Object.entries({ ...first.operands, ...operands }).filter((entry): entry is [string, Tensor] => !!entry[1]),
+  );
   return { ...first, operands: given, immediates: { ...first.immediates, ...immediates }, scope: second.scope };
 }
 

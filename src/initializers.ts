@@ -51,7 +51,13 @@ function fill(value: number, config: Initializer['config']): Initializer {
   return { config, record: (plan, { y }) => plan.emit('fill', [y.elements(1)], { y }, { value }) };
 }
 
-function random(op: 'randomNormal' | 'randomTruncatedNormal' | 'randomUniform', plan: Plan, { y, stream, state }: Draw, a: number, b: number): void {
+function random(
+  op: 'randomNormal' | 'randomTruncatedNormal' | 'randomUniform',
+  plan: Plan,
+  { y, stream, state }: Draw,
+  a: number,
+  b: number,
+): void {
   const range: Record<string, number> = op === 'randomUniform' ? { low: a, high: b } : { mean: a, standardDeviation: b };
   plan.emit(op, [y.elements(1)], { y, state }, { stream, ...range });
 }
@@ -106,7 +112,12 @@ const TRUNCATED_DEVIATION = 0.8796256610342398;
 
 /** Weights of variance scale / fan, so that signals keep their size through depth (LeCun 1998, Glorot 2010, He 2015). */
 export function varianceScaling(options: VarianceScalingOptions = {}): Initializer {
-  const given = { scale: 1, mode: 'fanIn', distribution: 'normal', ...checkOptions('varianceScaling', options, ['scale', 'mode', 'distribution']) };
+  const given = {
+    scale: 1,
+    mode: 'fanIn',
+    distribution: 'normal',
+    ...checkOptions('varianceScaling', options, ['scale', 'mode', 'distribution']),
+  };
   const scale = finiteNumber('varianceScaling: scale', given.scale, { above: 0 });
   const mode = oneOf('mode of varianceScaling', given.mode, ['fanIn', 'fanOut', 'fanAvg']);
   const distribution = oneOf('distribution of varianceScaling', given.distribution, ['normal', 'truncatedNormal', 'uniform']);
@@ -124,7 +135,8 @@ export function varianceScaling(options: VarianceScalingOptions = {}): Initializ
   };
 }
 
-const scaled = (name: string, scale: number, mode: Fan, distribution: Distribution) => fixed(name, () => varianceScaling({ scale, mode, distribution }));
+const scaled = (name: string, scale: number, mode: Fan, distribution: Distribution) =>
+  fixed(name, () => varianceScaling({ scale, mode, distribution }));
 
 /** N(0, 1/fanIn). */
 export const lecunNormal = scaled('lecunNormal', 1, 'fanIn', 'normal');
@@ -171,5 +183,8 @@ export function resolveInitializer(what: string, given: InitializerInput): Initi
 }
 
 function isInitializer(given: unknown): given is Initializer {
-  return typeof given === 'object' && given !== null && 'record' in given && typeof given.record === 'function';
+  return reading(
+    'initialiser',
+    () => typeof given === 'object' && given !== null && 'record' in given && typeof given.record === 'function',
+  );
 }

@@ -2,7 +2,7 @@
 import { engine } from './engine.js';
 import { GradmillError } from './errors.js';
 import { checkOptions, finiteNumber, flag, oneOf, show, size } from './options.js';
-import { isDetached, isFloats, overlaps } from './tensor.js';
+import { isDetached, isFloats, overlaps, zeroed } from './tensor.js';
 
 export interface GemmOptions {
   /** Rows of c. At least 0, as n and k. */
@@ -64,7 +64,7 @@ export function gemm(options: GemmOptions): Float32Array {
     if (stride < columns)
       throw new GradmillError('shape-mismatch', `gemm: ld${name}: expected at least the ${columns} columns of ${name}, got ${stride}`);
     const length = rows === 0 || columns === 0 ? 0 : (rows - 1) * stride + columns;
-    const data = name === 'c' && given.c === undefined ? zeroed(length) : given[name];
+    const data = name === 'c' && given.c === undefined ? zeroed('gemm: c', Float32Array, length) : given[name];
     if (!isFloats(data)) throw new GradmillError('invalid-argument', `gemm: ${name}: expected a Float32Array, got ${show(data)}`);
     if (isDetached(data)) throw new GradmillError('buffer-detached', `gemm: ${name}: its buffer was transferred`);
     if (data.length < length)
@@ -79,12 +79,4 @@ export function gemm(options: GemmOptions): Float32Array {
   const arrays = { a: a.data, b: b.data, c: c.data, lda: a.stride, ldb: b.stride, ldc: c.stride };
   current.gemm({ m, n, k, transposeA, transposeB, alpha, beta, ...arrays }, choice);
   return c.data;
-}
-
-function zeroed(length: number): Float32Array {
-  try {
-    return new Float32Array(length);
-  } catch (cause) {
-    throw new GradmillError('out-of-memory', `gemm: no memory for the ${length} elements of c`, { cause });
-  }
 }

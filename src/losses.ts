@@ -44,10 +44,19 @@ export interface Loss {
 /** @throws GradmillError 'unknown-name', 'invalid-argument' */
 export function resolveLoss(given: LossName | LossOptions): Loss {
   const options = typeof given === 'string' ? { name: given } : given;
-  if (typeof options !== 'object' || (options as unknown) === null) throw new GradmillError('invalid-argument', `loss: expected a name or { name, … }, got ${show(given)}`);
-  const name = oneOf('loss', reading('loss', () => options.name), LOSS_NAMES);
+  if (typeof options !== 'object' || (options as unknown) === null)
+    throw new GradmillError('invalid-argument', `loss: expected a name or { name, … }, got ${show(given)}`);
+  const name = oneOf(
+    'loss',
+    reading('loss', () => options.name),
+    LOSS_NAMES,
+  );
   const known: readonly string[] = LOSSES[name].options;
-  const { reduction: wanted = 'mean', delta = 1, labelSmoothing = 0 } = checkOptions(`loss '${name}'`, options, ['name', 'reduction', ...known]);
+  const {
+    reduction: wanted = 'mean',
+    delta = 1,
+    labelSmoothing = 0,
+  } = checkOptions(`loss '${name}'`, options, ['name', 'reduction', ...known]);
   const reduction = oneOf(`reduction of loss '${name}'`, wanted, ['mean', 'sum']);
   const own = {
     ...(known.includes('delta') && { delta: finiteNumber('huber: delta', delta, { above: 0 }) }),
@@ -76,12 +85,23 @@ export interface LossOutputs {
 export type Target = { readonly labels: Tensor } | { readonly t: Tensor };
 
 /** Records the loss of prediction x. Returns the loss gradient at x when the plan trains. */
-export function recordLoss(plan: Plan, loss: Loss, x: Tensor, target: Target, { loss: value, totals, seed }: LossOutputs): Tensor | undefined {
+export function recordLoss(
+  plan: Plan,
+  loss: Loss,
+  x: Tensor,
+  target: Target,
+  { loss: value, totals, seed }: LossOutputs,
+): Tensor | undefined {
   const [rows = 'batch', columns = 1] = x.shape;
   const rowLoss = plan.buffer('rowLoss', [rows]);
   const dX = plan.training ? plan.buffer('dX', x.shape) : undefined;
   plan.emit(loss.name, [rows, columns], { x, ...target, rowLoss, seed, dX }, loss.immediates);
-  plan.emit('lossTotal', [rows, loss.classes ? 1 : columns], { rowLoss, loss: value, totals }, { reduction: loss.immediates.reduction ?? 0 });
+  plan.emit(
+    'lossTotal',
+    [rows, loss.classes ? 1 : columns],
+    { rowLoss, loss: value, totals },
+    { reduction: loss.immediates.reduction },
+  );
   return dX;
 }
 

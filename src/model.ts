@@ -8,7 +8,7 @@ import { type FitOptions, type History, prepareFit, runFit } from './fit.js';
 import { type Evaluation, Jobs, WIDEST_BATCH } from './jobs.js';
 import type { Layer } from './layers/layer.js';
 import { type LossName, type LossOptions, resolveLoss } from './losses.js';
-import type { Optimizer } from './optimizers.js';
+import { isOptimizer, type Optimizer } from './optimizers.js';
 import { checkOptions, flag, list, oneOf, show, size, wholeNumber } from './options.js';
 import type { Plan } from './plan.js';
 import { CallQueue } from './queue.js';
@@ -17,8 +17,7 @@ import { checkMetadata, checkPath, type ModelConfig, saveModel } from './saving.
 import { checkScaling, type InputScaling } from './scaling.js';
 import { summaryOf } from './summary.js';
 import {
-  FLOAT32,
-  floats,
+  flattened,
   type FloatTensor,
   isDetached,
   isFloats,
@@ -26,6 +25,7 @@ import {
   overlaps,
   type Rows,
   type TensorInput,
+  zeroed,
 } from './tensor.js';
 import { checkWeights, type NamedTensor, type Weight, type WeightInput } from './weights.js';
 
@@ -113,7 +113,7 @@ export class Sequential {
       strict = usual,
       fuse = true,
     } = checkOptions('compile', options, ['optimizer', 'loss', 'metrics', 'threads', 'strict', 'fuse']);
-    if (typeof optimizer !== 'object' || typeof (optimizer as Optimizer | null)?.record !== 'function')
+    if (!isOptimizer(optimizer))
       throw new GradmillError(
         'invalid-argument',
         `compile: optimizer: expected sgd(…), adam(…) or another optimizer, got ${show(optimizer)}`,
@@ -199,13 +199,10 @@ export class Sequential {
     this.#refuseWhile('predictSync', this.#queue.busy);
     const out = options === undefined ? undefined : outOf(options);
     const input = (this.#synchronous.rows = this.#jobs.inputRows('x', x, this.#synchronous.rows));
-    if (Array.isArray(input.data)) {
-      input.data = floats(input);
-      input.type = FLOAT32;
-    }
+    if (Array.isArray(input.data)) input.data = flattened(input);
     const { rows } = input;
     const { units } = this.#runtime;
-    const data = out ?? new Float32Array(rows * units);
+    const data = out ?? zeroed('predictSync', Float32Array, rows * units);
     if (data.length < rows * units) {
       if (isDetached(data)) throw new GradmillError('buffer-detached', 'predictSync: out: its buffer was transferred');
       throw new GradmillError('shape-mismatch', `predictSync: out holds ${data.length} numbers, the prediction ${rows} × ${units}`);

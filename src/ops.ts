@@ -68,12 +68,12 @@ export type OpTable = ReadonlyMap<OpName, OpSignature>;
 export function parseOps(texts: readonly OpText[]): OpTable {
   return new Map(
     texts.map((text, code) => {
-      const words = (s: string) => s.split(' ').filter(word => word !== '');
+      const words = (s: string) => s.split(' ').filter((word) => word !== '');
       const dims = words(text.dims);
-      const immediates = words(text.immediates).map(word => ({ name: word.replace(':f32', ''), float: word.endsWith(':f32') }));
+      const immediates = words(text.immediates).map((word) => ({ name: word.replace(':f32', ''), float: word.endsWith(':f32') }));
       return [
         text.name as OpName,
-        { name: text.name as OpName, code, dims, immediates, operands: words(text.operands).map(word => parseOperand(word, dims)) },
+        { name: text.name as OpName, code, dims, immediates, operands: words(text.operands).map((word) => parseOperand(word, dims)) },
       ];
     }),
   );
@@ -83,13 +83,13 @@ function parseOperand(word: string, dims: readonly string[]): OperandSignature {
   const match = /^(\w+)\[([\w*]+)(?:\/(\d+))?\]([!?]*)(?::(\w\d\d))?([!?]*)$/.exec(word);
   if (match === null) throw new GradmillError('backend-unavailable', `unreadable operand '${word}' in the engine's op list`);
   const [, name = '', product = '', chunk, before = '', type = 'f32', after = ''] = match;
-  const factors = product.split('*').map(factor => {
+  const factors = product.split('*').map((factor) => {
     const dim = dims.indexOf(factor);
     return dim < 0 ? () => Number(factor) : (sizes: readonly number[]) => sizes[dim] ?? 0;
   });
   return {
     name,
-    extent: sizes => {
+    extent: (sizes) => {
       const elements = factors.reduce((all, factor) => all * factor(sizes), 1);
       return chunk === undefined ? elements : Math.ceil(elements / Number(chunk));
     },

@@ -1,7 +1,7 @@
 // Optimizers: what they keep for each weight, their hyper-parameters, and the instructions of one update over all weights at
 // once (weights, gradients and moments each lie in one contiguous range). Formulas: native/optimizers.h, as PyTorch's.
 import { GradmillError } from './errors.js';
-import { checkOptions, finiteNumber, flag } from './options.js';
+import { checkOptions, finiteNumber, flag, reading } from './options.js';
 import type { Plan, Tensor } from './plan.js';
 
 interface ClipOptions {
@@ -73,6 +73,16 @@ export interface Optimizer {
   record(plan: Plan, ranges: WeightRanges, hyper: Tensor, clipScale: Tensor): void;
 }
 
+/** Whether it is what sgd(…), adam(…) and their like return: not their name, settings or the function itself. */
+export function isOptimizer(given: unknown): given is Optimizer {
+  return reading('compile: optimizer', () => {
+    const { record, hyper, moments, config } = Object(given) as Partial<Optimizer>;
+    return (
+      typeof record === 'function' && Array.isArray(hyper) && hyper.length === 16 && Array.isArray(moments) && typeof config === 'object'
+    );
+  });
+}
+
 type Name = Optimizer['name'];
 
 /** Every option of an optimizer, given or by default. */
@@ -136,7 +146,8 @@ const LIMITS: Readonly<Record<string, { readonly min: number; readonly below?: n
 /** Stochastic gradient descent, with momentum (velocity = momentum·velocity + g) and Nesterov's variant. */
 export function sgd(options: SgdOptions = {}): Optimizer {
   const config = settings('sgd', options, { learningRate: 0.01, momentum: 0, nesterov: false, weightDecay: 0 });
-  if (config.nesterov === true && config.momentum === 0) throw new GradmillError('invalid-argument', 'sgd: nesterov needs momentum above 0');
+  if (config.nesterov === true && config.momentum === 0)
+    throw new GradmillError('invalid-argument', 'sgd: nesterov needs momentum above 0');
   const nesterov = config.nesterov === true ? 1 : 0;
   return make(config, config.momentum === 0 ? [] : ['moment1'], (plan, operands, dims) => plan.emit('sgd', dims, operands, { nesterov }));
 }

@@ -13,7 +13,8 @@ export function checkOptions<Options>(what: string, options: Options, known: rea
   return reading(what, () => {
     if (!isPlain(options)) throw new GradmillError('invalid-argument', `${what}: expected an object of options, got ${show(options)}`);
     for (const name of Object.keys(options)) if (!known.includes(name)) throw unknownName(`option of ${what}`, name, known);
-    const copy: Record<string, unknown> = {};
+    // Without a prototype, '__proto__' is a name like any other.
+    const copy = Object.create(null) as Record<string, unknown>;
     for (const name of known) {
       const value = (options as Record<string, unknown>)[name];
       if (value !== undefined) copy[name] = value;
@@ -124,4 +125,10 @@ export function show(value: unknown): string {
   } catch {
     return 'an object that cannot be read';
   }
+}
+
+/** [2, 3, 4], cut short where it is long. */
+export function showShape(shape: readonly unknown[]): string {
+  const sizes = Array.from(shape.slice(0, 8), (size) => (typeof size === 'number' ? String(size) : show(size)));
+  return `[${sizes.join(', ')}${shape.length > 8 ? ', …' : ''}]`;
 }

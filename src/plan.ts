@@ -125,7 +125,7 @@ export class Plan {
         continue;
       }
       given[operand.name] = tensor;
-      const wanted = operand.extent(dims.map(dim => (dim === 'batch' ? this.batch : dim)));
+      const wanted = operand.extent(dims.map((dim) => (dim === 'batch' ? this.batch : dim)));
       if (tensor.elements(this.batch) !== wanted || tensor.type !== operand.type)
         this.#fail(`${name} expects ${operand.name} of ${String(wanted)} ${operand.type}, got ${describe(tensor)}`);
     }
@@ -243,8 +243,12 @@ export class Plan {
     const lines = this.#instructions.map(({ op, dims, immediates, operands, scope }) => {
       const size = dims.map((dim, d) => `${op.dims[d] ?? ''}=${String(dim)}`).join(' ');
       const notes = op.immediates.filter(({ name }) => immediates[name]).map(({ name }) => `${name}=${String(immediates[name])}`);
-      const read = op.operands.filter(({ name, written }) => !written && operands[name]).map(({ name }) => `${name}=${operands[name]?.name ?? ''}`);
-      const written = op.operands.filter(({ name, written }) => written && operands[name]).map(({ name }) => `${name}=${operands[name]?.name ?? ''}`);
+      const read = op.operands
+        .filter(({ name, written }) => !written && operands[name])
+        .map(({ name }) => `${name}=${operands[name]?.name ?? ''}`);
+      const written = op.operands
+        .filter(({ name, written }) => written && operands[name])
+        .map(({ name }) => `${name}=${operands[name]?.name ?? ''}`);
       const effect = written.length > 0 ? ` → ${written.join(' ')}` : '';
       return `${scope.padEnd(12)} ${op.name.padEnd(20)} ${[size, ...notes, ...read].filter(Boolean).join(' ')}${effect}`;
     });
@@ -290,7 +294,8 @@ function withoutUnread(instructions: readonly Instruction[], kept: ReadonlySet<T
   const wanted = new Set(kept);
   const used: Instruction[] = [];
   for (const instruction of [...instructions].reverse()) {
-    const needed = OUTWARD.has(instruction.op.name) || writes(instruction).some(tensor => tensor.storage === 'state' || wanted.has(tensor));
+    const needed =
+      OUTWARD.has(instruction.op.name) || writes(instruction).some((tensor) => tensor.storage === 'state' || wanted.has(tensor));
     if (!needed) continue;
     for (const tensor of reads(instruction)) wanted.add(tensor);
     used.push(instruction);
@@ -308,18 +313,17 @@ function layOut(instructions: readonly Instruction[], kept: ReadonlySet<Tensor>,
       lives.set(tensor, { first: lives.get(tensor)?.first ?? i, last });
     }
   });
-  const placed: { tensor: Tensor; end: number; last: number }[] = [];
+  // In the order of their places.
+  let living: { readonly tensor: Tensor; readonly end: number; readonly last: number }[] = [];
   let end = start;
   for (const [tensor, { first, last }] of lives) {
-    const living = placed.filter(other => other.last >= first).sort((a, b) => a.tensor.offset - b.tensor.offset);
+    living = living.filter((other) => other.last >= first);
     const bytes = tensor.bytes(batch);
     let offset = start;
-    for (const other of living) {
-      if (other.tensor.offset - offset >= bytes) break;
-      offset = Math.max(offset, other.end);
-    }
+    let at = 0;
+    for (; at < living.length && living[at].tensor.offset - offset < bytes; at++) offset = living[at].end;
     tensor.offset = offset;
-    placed.push({ tensor, end: offset + bytes, last });
+    living.splice(at, 0, { tensor, end: offset + bytes, last });
     end = Math.max(end, offset + bytes);
   }
   return end;

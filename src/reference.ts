@@ -62,8 +62,9 @@ export class Reference {
 
   #execute({ op, dims, operands, immediates }: Instruction, firstRow: number, rows: number): boolean {
     const [needed, optional]: Record<string, Float64Array>[] = [{}, {}];
-    for (const operand of op.operands)
+    for (const operand of op.operands) {
       if (operand.name in operands) (operand.optional ? optional : needed)[operand.name] = this.values(operands[operand.name]);
+    }
     const set: Record<string, number> = {};
     for (const { name, float } of op.immediates) {
       const value = name in immediates ? immediates[name] : 0;
@@ -174,8 +175,12 @@ const ops: Record<OpName, Op> = {
     (x, t) => sigmoid(x) - t,
   ),
 
-  softmaxCrossEntropy({ m, n, needed: { x, rowLoss, seed }, optional: { labels, t, dX }, set: { reduction, labelSmoothing } }) {
+  softmaxCrossEntropy({ m, n, needed: { x, rowLoss, seed }, optional: { labels, t, dX }, set: { reduction, labelSmoothing }, ...call }) {
     for (let i = 0; i < m; i++) {
+      if (labels && !(labels[i] >= 0 && labels[i] < n)) {
+        call.stop('labelOutOfRange', call.firstRow + i);
+        return;
+      }
       const row = x.subarray(i * n, (i + 1) * n);
       const q = targets(i, n, labels, t).map((share) => (1 - labelSmoothing) * share + labelSmoothing / n);
       const most = Math.max(...row);
@@ -186,9 +191,13 @@ const ops: Record<OpName, Op> = {
     }
   },
 
-  categoricalCrossEntropy({ m, n, needed: { x, rowLoss, seed }, optional: { labels, t, dX }, set: { reduction } }) {
+  categoricalCrossEntropy({ m, n, needed: { x, rowLoss, seed }, optional: { labels, t, dX }, set: { reduction }, ...call }) {
     const [low, high] = [1e-7, 1 - 1e-7];
     for (let i = 0; i < m; i++) {
+      if (labels && !(labels[i] >= 0 && labels[i] < n)) {
+        call.stop('labelOutOfRange', call.firstRow + i);
+        return;
+      }
       const row = x.subarray(i * n, (i + 1) * n);
       const q = targets(i, n, labels, t);
       rowLoss[i] = sum(q.map((share, j) => -share * Math.log(Math.min(Math.max(row[j], low), high))));

@@ -1,7 +1,7 @@
 // What users pass as data: { data, shape } over any numeric typed array, or nested arrays. Described here once as rows of
 // `columns` elements of one type; dataset.ts copies them, and the engine checks the values while it reads them.
 import { GradmillError } from './errors.js';
-import { reading, show, unreadable } from './options.js';
+import { reading, show, showShape, unreadable } from './options.js';
 
 export type NumericArray =
   Int8Array | Uint8Array | Uint8ClampedArray | Int16Array | Uint16Array | Int32Array | Uint32Array | Float32Array | Float64Array;
@@ -89,24 +89,37 @@ export function overlaps(a: ArrayBufferView, b: ArrayBufferView): boolean {
  * @throws GradmillError 'invalid-argument', 'shape-mismatch' when the shape does not hold the data, 'size-overflow', 'buffer-detached'
  */
 export function tensor(data: NumericArray | readonly number[], shape: readonly number[]): TensorLike {
-  const array = Array.isArray(data) ? floatsOf('tensor', data) : (data as NumericArray);
-  const sizes = reading('tensor', () => (Array.isArray(shape) ? Array.from(shape as readonly number[]) : shape));
+  const [array, sizes] = reading('tensor', () => [
+    Array.isArray(data) ? floatsOf('tensor', data) : (data as NumericArray),
+    Array.isArray(shape) ? Array.from(shape as readonly number[]) : shape,
+  ]);
   toRows('tensor', { data: array, shape: sizes });
   return { data: array, shape: sizes };
 }
 
-function floatsOf(what: string, numbers: readonly unknown[]): Float32Array {
+function floatsOf(what: string, numbers: readonly unknown[]): NumericArray {
   const rows = toRows(what, numbers as readonly number[]);
-  if (rows.columns !== 1) throw new GradmillError('invalid-argument', `${what}: expected a flat array of numbers, got nested arrays`);
-  return floats(rows);
+  if (shapeOf(numbers).length > 1) throw new GradmillError('invalid-argument', `${what}: expected a flat array of numbers, got nested arrays`);
+  return flattened(rows);
 }
 
-/** All of nested arrays' numbers, at once. */
-export function floats(rows: Rows): Float32Array {
-  const array = new Float32Array(rows.rows * rows.columns);
-  const pieces = writeRows(rows, new Uint8Array(array.buffer));
-  while (pieces.next().done !== true);
-  return array;
+/** All of nested arrays' numbers in one array, at once. */
+export function flattened(rows: Rows): NumericArray {
+  const { what, type } = rows;
+  const length = rows.rows * rows.columns;
+  const bytes = zeroed(what, Uint8Array, length * bytesPerElement(type));
+  const slices = writeRows(rows, bytes);
+  while (slices.next().done !== true);
+  return viewOf(type, bytes, length);
+}
+
+/** @throws GradmillError 'out-of-memory' */
+export function zeroed<T>(what: string, type: new (length: number) => T, length: number): T {
+  try {
+    return new type(length);
+  } catch (cause) {
+    throw new GradmillError('out-of-memory', `${what}: no memory for ${length} numbers`, { cause });
+  }
 }
 
 /**
@@ -163,14 +176,14 @@ function setShape(into: Rows, data: NumericArray, shape: readonly number[] | und
       else into.columns *= size;
     }
     if (!Number.isSafeInteger(into.rows * into.columns))
-      throw new GradmillError('size-overflow', `${into.what}: shape [${shape.join(', ')}] is too large`);
+      throw new GradmillError('size-overflow', `${into.what}: shape ${showShape(shape)} is too large`);
   }
   if (data.length === 0 && isDetached(data))
     throw new GradmillError('buffer-detached', `${into.what}: its buffer was transferred or resized`);
   if (into.rows * into.columns !== data.length)
     throw new GradmillError(
       'shape-mismatch',
-      `${into.what}: shape [${shape?.join(', ') ?? ''}] holds ${into.rows * into.columns} numbers, the data ${data.length}`,
+      `${into.what}: shape ${showShape(shape ?? [])} holds ${into.rows * into.columns} numbers, the data ${data.length}`,
     );
 }
 

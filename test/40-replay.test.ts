@@ -25,6 +25,7 @@ import {
 import type { Layer } from '../src/layers/layer.js';
 import { LOSS_NAMES, type LossName, type LossOptions, resolveLoss } from '../src/losses.js';
 import type { Optimizer } from '../src/optimizers.js';
+import type { ElementType } from '../src/ops.js';
 import { ALIGNMENT, FEED, Plan, Tensor } from '../src/plan.js';
 import { elementType, type NumericArray } from '../src/tensor.js';
 import { encodeCase, opsOf, type RecordedCase, Recorder, replay } from './replay-cases.js';
@@ -115,7 +116,7 @@ async function live(network: Network): Promise<void> {
 async function instructions(
   recorder: Recorder,
   batch: number,
-  record: (plan: Plan, state: (shape: readonly (number | 'batch')[], type?: 'f32' | 'f64') => Tensor) => void,
+  record: (plan: Plan, state: (shape: readonly (number | 'batch')[], type?: ElementType) => Tensor) => void,
 ): Promise<void> {
   const plan = new Plan(recorder.ops, batch, false);
   let end = ALIGNMENT;
@@ -132,7 +133,7 @@ async function instructions(
     const values = numbers(tensor.elements(batch), i + 1);
     const place = [arena.bytes().buffer, arena.bytes().byteOffset + tensor.offset, values.length] as const;
     if (tensor.type === 'f64') new Float64Array(...place).set(values.map(Math.abs));
-    else if (tensor.type === 'i32') new Int32Array(...place).set(values.map((value) => value * 100));
+    else if (tensor.type !== 'f32') new Int32Array(...place).set(values.map((value) => value * 100));
     else new Float32Array(...place).set(values);
   }
   const program = recorder.load(arena, plan.encode(), { threads: 1 });
@@ -240,6 +241,12 @@ describe('the smallest and the largest parts', () => {
         const [p, g, hyper] = [state([30_003]), state([30_003]), state([16], 'f64')];
         plan.emit('sgd', p.shape, { p, g, moment1: state(p.shape), hyper }, { nesterov: 1 });
         plan.emit('activate', [30_003, 1], { x: g, y: p }, { activation: 2, parameter: 0 });
+        plan.emit('clipValue', p.shape, { g, hyper });
+        plan.emit('fill', p.shape, { y: state(p.shape) }, { value: 0.1 });
+        const seed = state([4], 'u32');
+        for (const op of ['randomNormal', 'randomTruncatedNormal'] as const)
+          plan.emit(op, p.shape, { y: state(p.shape), state: seed }, { stream: 3, mean: 0.1, standardDeviation: 2 });
+        plan.emit('randomUniform', p.shape, { y: state(p.shape), state: seed }, { stream: 3, low: -1, high: 2 });
       });
       await live({ layers: [dense({ units: 301 })], columns: 101, units: 301, rows: 260, batch: 200 });
     });
@@ -343,7 +350,7 @@ describe('data sets', () => {
 
   test.each(types.map((type) => [type.name, type] as const))('%s', async (name, type) => {
     const random = generator(8);
-    const values = (count: number, high: number) => type.from({ length: count }, () => Math.floor(random(0, high)));
+    const values = (count: number, high: number): NumericArray => new type(count).map(() => Math.floor(random(0, high)));
     await check(`data-${name}`, () =>
       live({
         layers: [dense({ units: 4 })],

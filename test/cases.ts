@@ -20,6 +20,8 @@ export function activationImmediates(name: (typeof ELEMENTWISE)[number], random:
   return { activation: ELEMENTWISE.indexOf(name), parameter };
 }
 
+export const OPS = (): OpName[] => Object.keys(makers) as OpName[];
+
 export function randomCase(op: OpName, random: Random, sizes: Sizes): OpCase {
   return { op, ...makers[op](random, sizes) };
 }

@@ -6,6 +6,7 @@ import { engine, type EngineMemory, type EngineProgram } from '../src/engine.js'
 import type { ElementType, OpName } from '../src/ops.js';
 import { ALIGNMENT, FEED, Plan, Tensor } from '../src/plan.js';
 import { Reference } from '../src/reference.js';
+import type { Fault } from '../src/runtime.js';
 import { elementType, type NumericArray } from '../src/tensor.js';
 
 /** Compiled kernels of one instruction set. SSE2 and WebAssembly have no fma: their one table is strict. */
@@ -54,10 +55,14 @@ interface Recorded {
   readonly bytes: number;
 }
 
+/** In the order of the engine's codes. */
+const FAULTS: Fault['kind'][] = ['none', 'nonFiniteInput', 'labelOutOfRange', 'rowOutOfRange', 'nonFiniteLoss', 'nonFiniteWeight'];
+
 /** A quiet NaN that no kernel makes. */
 const GUARD = 0x7fc0dead;
 
-function record({ op: name, dims, immediates, operands, writes = [], batch }: OpCase): Recorded {
+/** The instruction in a plan of its own, each operand with a line of guards behind it. */
+export function record({ op: name, dims, immediates, operands, writes = [], batch }: OpCase): Recorded {
   const { ops } = engine();
   const op = ops.get(name)!;
   const plan = new Plan(ops, batch ? dims[batch.dim] : 1, false);
@@ -78,10 +83,11 @@ export interface Outcome {
   /** Every operand after the run. */
   readonly operands: Readonly<Record<string, Numbers>>;
   readonly feeds: Readonly<Record<string, NumericArray>>;
-  readonly fault: { readonly code: number; readonly row: number } | undefined;
+  readonly fault: Reference['fault'];
 }
 
-class Prepared {
+/** An arena, one instruction, and the program of it. */
+class LoadedCase {
   readonly program: EngineProgram;
   readonly #arena: EngineMemory;
   readonly #feeds = new Map<string, { memory: EngineMemory; data: NumericArray }>();
@@ -134,7 +140,7 @@ class Prepared {
         return [slot, copy];
       }),
     );
-    return { operands, feeds, fault: control[2] === 0 ? undefined : { code: control[2], row: control[4] } };
+    return { operands, feeds, fault: control[2] === 0 ? undefined : { kind: FAULTS[control[2]], row: control[4] } };
   }
 
   #view(tensor: Tensor): Numbers {
@@ -145,16 +151,16 @@ class Prepared {
 
 /** On this thread, the parts that `threads` would share run one after another. */
 export function onEngine(given: OpCase, table: Table, threads = 1): Outcome {
-  const prepared = new Prepared(given, table, threads);
-  prepared.program.run(...prepared.range);
-  return prepared.outcome();
+  const loaded = new LoadedCase(given, table, threads);
+  loaded.program.run(...loaded.range);
+  return loaded.outcome();
 }
 
 /** On the engine's threads. */
 export async function onThreads(given: OpCase, table: Table, threads: number): Promise<Outcome> {
-  const prepared = new Prepared(given, table, threads);
-  await prepared.program.start(...prepared.range);
-  return prepared.outcome();
+  const loaded = new LoadedCase(given, table, threads);
+  await loaded.program.start(...loaded.range);
+  return loaded.outcome();
 }
 
 /** The same on the interpreter: operands before and after, in float64. */
@@ -178,6 +184,26 @@ export function onReference(given: OpCase): {
   const rows = given.batch?.rows ?? 0;
   reference.run(0, 1, given.batch?.firstRow ?? 0, rows, rows);
   return { plan, before, after: values(), feeds, fault: reference.fault };
+}
+
+/** Finishes a plan of several instructions, gives its state these values, and runs it. Returns what tensors then hold. */
+export function runPlan(
+  plan: Plan,
+  state: ReadonlyMap<Tensor, Float32Array>,
+  { fuse, table: { isa, strict } }: { readonly fuse: boolean; readonly table: Table },
+): (tensor: Tensor) => Float32Array {
+  let start = ALIGNMENT;
+  for (const tensor of state.keys()) {
+    tensor.offset = start;
+    start += tensor.bytes(plan.batch);
+  }
+  const arena = engine().allocate(plan.finish(start, { fuse }));
+  const { buffer, byteOffset } = arena.bytes();
+  new Uint32Array(buffer, byteOffset + ALIGNMENT).fill(GUARD);
+  const view = (tensor: Tensor) => new Float32Array(buffer, byteOffset + tensor.offset, tensor.elements(plan.batch));
+  for (const [tensor, values] of state) view(tensor).set(values);
+  engine().load(arena, plan.encode(), { isa, strict, threads: 1 }).run(0, plan.instructions.length, 0, plan.batch, plan.batch);
+  return (tensor) => view(tensor).slice();
 }
 
 /** Fails where two arrays differ in a bit: NaN is NaN, −0 is not 0. */

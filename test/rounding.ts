@@ -2,11 +2,11 @@
 // of one instruction (Higham, Accuracy and Stability of Numerical Algorithms, ch. 3), in units of 2⁻²⁴, half an ulp of 1:
 //
 //   error of an output = √k × the absolute sum of the k terms that it adds up       (rounding of its own)
-//                      + Σ |∂output/∂input| × error of the input                    (what comes in)
+//                      + √Σ (∂output/∂input × error of the input)²                  (what comes in)
 //
-// √k because roundings are independent: k of them add up like a random walk. What is compared may be off by 8 times that:
+// √ because roundings are independent: k of them add up like a random walk. What is compared may be off by 8 times that:
 // for one sum of exact inputs this is 8·√k·2⁻²⁴ of its term-wise absolute sum. A result that only rounds once or twice has
-// k = 1: a few ulp. The largest seen are 2.3 in sums and 5 in activations; a wrong formula is thousands of times beyond.
+// k = 1: a few ulp. The largest seen are 3 in sums and 6 in activations; a wrong formula is thousands of times beyond.
 import { expect } from 'vitest';
 import { ACTIVATION_NAMES, resolveActivation } from '../src/activations.js';
 import type { OpName } from '../src/ops.js';
@@ -85,6 +85,8 @@ function activated({ activation, parameter }: Executed['immediates'], z: number,
   const y = value(z, parameter);
   const inner = name === 'geluTanh' ? abs(y) * cubic(z) * (z < 0 ? 1 : Math.exp(-cubic(z))) : 0;
   const a = error === 0 ? 0 : slope(resolveActivation(name).derivativeNeedsInput ? z : y, parameter);
+  // Where hardSigmoid is cut off, it is exact.
+  if (name === 'hardSigmoid' && (y === 0 || y === 1)) return 0;
   return abs(y) + inner + abs(a) * error;
 }
 
@@ -128,7 +130,7 @@ function softmaxErrors(x: Float64Array, n: number, row: number, error: (i: numbe
   const powers = each(n, (j) => Math.exp(x[at + j] - most));
   const sum = total(n, (j) => powers[j]);
   const y = powers.map((power) => power / sum);
-  const spread = root(n) + total(n, (j) => y[j] * (most - x[at + j] + error(at + j)));
+  const spread = root(n) + Math.sqrt(total(n, (j) => (y[j] * (most - x[at + j] + error(at + j))) ** 2));
   return { y, error: each(n, (j) => y[j] * (1 + spread + (most - x[at + j]) + error(at + j))) };
 }
 
@@ -174,14 +176,16 @@ const rules: Record<OpName, Rule> = {
           const product = a[left] * b[right];
           z[i * n + j] += product;
           terms[i * n + j] += abs(product);
-          if (errors.a ?? errors.b) carried[i * n + j] += abs(a[left]) * errorB(right) + abs(b[right]) * errorA(left);
+          if (errors.a ?? errors.b) carried[i * n + j] += (a[left] * errorB(right)) ** 2 + (b[right] * errorA(left)) ** 2;
         }
       }
     }
     const error = each(m * n, (i) => {
       const old = beta === 0 ? 0 : abs(beta * c[i]);
       z[i] += (beta === 0 ? 0 : beta * c[i]) + (bias ? bias[i % n] : 0);
-      return root(k) * (terms[i] + old) + carried[i] + abs(beta) * errorC(i) + (bias ? abs(bias[i % n]) + of(errors.bias)(i % n) : 0);
+      return (
+        root(k) * (terms[i] + old) + Math.sqrt(carried[i]) + abs(beta) * errorC(i) + (bias ? abs(bias[i % n]) + of(errors.bias)(i % n) : 0)
+      );
     });
     if (v) {
       const slope = activations[ACTIVATION_NAMES[immediates.activation] as keyof typeof activations].slope;
@@ -222,17 +226,16 @@ const rules: Record<OpName, Rule> = {
     for (let i = 0; i < m; i++) {
       const at = i * n;
       const dot = total(n, (j) => dY[at + j] * y[at + j]);
-      const dotError = total(
-        n,
-        (j) => root(n) * abs(dY[at + j] * y[at + j]) + abs(dY[at + j]) * errorY(at + j) + y[at + j] * errorD(at + j),
-      );
+      const terms = total(n, (j) => abs(dY[at + j] * y[at + j]));
+      const carried = total(n, (j) => (dY[at + j] * errorY(at + j)) ** 2 + (y[at + j] * errorD(at + j)) ** 2);
+      const dotError = root(n) * terms + Math.sqrt(carried);
       for (let j = at; j < at + n; j++) dX[j] = y[j] * (abs(dY[j]) + dotError + errorD(j)) + errorY(j) * abs(dY[j] - dot);
     }
     return { dX };
   },
 
   sumRows: ({ m, n, before: { x }, errors }) => ({
-    y: each(n, (j) => total(m, (i) => root(m) * abs(x[i * n + j]) + of(errors.x)(i * n + j))),
+    y: each(n, (j) => root(m) * total(m, (i) => abs(x[i * n + j])) + Math.sqrt(total(m, (i) => of(errors.x)(i * n + j) ** 2))),
   }),
 
   meanSquaredError: elementwise({
@@ -264,7 +267,7 @@ const rules: Record<OpName, Rule> = {
       const q = each(n, (j) => (1 - labelSmoothing) * (t ? t[at + j] : Number(labels?.[i] === j)) + labelSmoothing / n);
       const most = Math.max(...x.subarray(at, at + n));
       const log = abs(Math.log(total(n, (j) => Math.exp(x[at + j] - most))));
-      const spread = root(n) + total(n, (j) => y[j] * (most - x[at + j] + of(errors.x)(at + j)));
+      const spread = root(n) + Math.sqrt(total(n, (j) => (y[j] * (most - x[at + j] + of(errors.x)(at + j))) ** 2));
       rowLoss[i] = total(n, (j) => abs(q[j]) * (root(n) * (most - x[at + j] + log) + spread + of(errors.x)(at + j)));
       const weight = total(n, (j) => abs(q[j]));
       for (let j = 0; j < n; j++) dX[at + j] = scale * (error[j] * weight + abs(q[j]) + y[j] * root(n) * weight);

@@ -13,11 +13,11 @@ export function recordActivation(plan: Plan, z: Tensor, activation: Activation):
   if (activation.name === 'linear') return z;
   if (activation.name === 'softmax') {
     const y = plan.softmax(z);
-    plan.backward(z, y, dY => plan.softmaxGradient(dY, y));
+    plan.backward(z, y, (dY) => plan.softmaxGradient(dY, y));
     return y;
   }
   const y = plan.activate(z, activation);
-  plan.backward(z, y, dY => plan.activationGradient(dY, activation.derivativeNeedsInput ? z : y, activation));
+  plan.backward(z, y, (dY) => plan.activationGradient(dY, activation.derivativeNeedsInput ? z : y, activation));
   return y;
 }
 
@@ -32,6 +32,6 @@ export function activation(given: ActivationName | ActivationOptions): Activatio
     name: undefined,
     activation: resolved,
     config: { activation: activationConfig(resolved) },
-    build: units => ({ units, record: (plan, x) => recordActivation(plan, x, resolved) }),
+    build: (units) => ({ units, record: (plan, x) => recordActivation(plan, x, resolved) }),
   };
 }

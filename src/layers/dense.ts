@@ -1,7 +1,7 @@
 // Y = a(X·W + b): a fully connected layer, its forward and its backward.
 import { type Activation, activationConfig, type ActivationName, type ActivationOptions, resolveActivation } from '../activations.js';
 import { type InitializerInput, resolveInitializer } from '../initializers.js';
-import { checkOptions, flag, size } from '../options.js';
+import { checkOptions, flag, reading, size } from '../options.js';
 import { type ActivationLayer, recordActivation } from './activation.js';
 import { checkLayerName, type Layer } from './layer.js';
 
@@ -24,7 +24,13 @@ const OPTIONS = ['units', 'activation', 'useBias', 'kernelInitializer', 'biasIni
 
 /** @throws GradmillError 'invalid-argument', 'unknown-name', 'size-overflow' */
 export function dense(options: DenseOptions): Layer {
-  const given = { activation: 'linear', useBias: true, kernelInitializer: 'glorotUniform', biasInitializer: 'zeros', ...checkOptions('dense', options, OPTIONS) } as const;
+  const given = {
+    activation: 'linear',
+    useBias: true,
+    kernelInitializer: 'glorotUniform',
+    biasInitializer: 'zeros',
+    ...checkOptions('dense', options, OPTIONS),
+  } as const;
   const units = size('dense: units', given.units);
   const useBias = flag('dense: useBias', given.useBias);
   const kernelInitializer = resolveInitializer('dense: kernelInitializer', given.kernelInitializer);
@@ -49,7 +55,7 @@ export function dense(options: DenseOptions): Layer {
         record(plan, x) {
           const product = plan.gemm(x, kernel.value); // Z = X·W
           const z = bias ? plan.addBias(product, bias.value) : product; // + b
-          plan.backward(x, z, dZ => {
+          plan.backward(x, z, (dZ) => {
             plan.gemm(x.T, dZ, kernel.grad); // dW = Xᵀ·dZ
             if (bias) plan.sumRows(dZ, bias.grad); // db = Σ dZ
             return plan.gemm(dZ, kernel.value.T); // dX = dZ·Wᵀ
@@ -67,5 +73,8 @@ function activationOf(given: NonNullable<DenseOptions['activation']>): Activatio
 
 /** Not the JSON of one: a layer has functions. */
 function isLayer(given: unknown): given is ActivationLayer {
-  return typeof given === 'object' && given !== null && 'activation' in given && 'build' in given && typeof given.build === 'function';
+  return reading(
+    'activation',
+    () => typeof given === 'object' && given !== null && 'activation' in given && 'build' in given && typeof given.build === 'function',
+  );
 }

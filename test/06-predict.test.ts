@@ -1,0 +1,191 @@
+// model.predict and predictSync: right numbers, the same bits either way and in any batch, memory that does not grow.
+import { describe, expect, test } from 'vitest';
+import { activation, adam, dense, sequential, tensor } from '../src/index.js';
+import { bitsOf } from './bits.js';
+import { run } from './child.js';
+
+const columns = 6;
+const units = 5;
+
+function noise(length: number): Float32Array {
+  let state = 7;
+  return Float32Array.from({ length }, () => {
+    state = (state * 48271) % 2147483647;
+    return state / 1073741824 - 1;
+  });
+}
+const inputs = (rows: number) => tensor(noise(rows * columns), [rows, columns]);
+
+const network = () =>
+  sequential({
+    inputShape: [columns],
+    seed: 4,
+    layers: [dense({ units: 16, activation: 'tanh', name: 'hidden' }), dense({ units, name: 'out' })],
+  });
+
+describe('the numbers', () => {
+  test('are those of the formula', async () => {
+    const model = network();
+    const [w1, b1, w2, b2] = model.weights.map(({ data }) => data);
+    const x = inputs(9);
+    const { data, shape } = await model.predict(x);
+    expect(shape).toEqual([9, units]);
+    for (let row = 0; row < 9; row++) {
+      const input = x.data.slice(row * columns, (row + 1) * columns);
+      const layer = (from: ArrayLike<number>, w: Float32Array, b: Float32Array) =>
+        Array.from(b, (bias, j) => Array.from(from).reduce((all, value, i) => all + value * w[i * b.length + j], bias));
+      const wanted = layer(layer(input, w1, b1).map(Math.tanh), w2, b2);
+      wanted.forEach((value, j) => expect(data[row * units + j]).toBeCloseTo(value, 5));
+    }
+  });
+
+  test('are probabilities where the last activation makes them', async () => {
+    for (const last of [dense({ units, activation: 'softmax' }), activation('softmax')]) {
+      const model = sequential({ inputShape: [columns], layers: [dense({ units }), last] });
+      const { data } = await model.predict(inputs(40));
+      for (let row = 0; row < 40; row++) {
+        const probabilities = data.slice(row * units, (row + 1) * units);
+        expect(probabilities.reduce((all, p) => all + p, 0)).toBeCloseTo(1, 6);
+        expect(probabilities.every((p) => p > 0 && p < 1)).toBe(true);
+      }
+    }
+  });
+
+  test.each([1, 2, 3, 15, 16, 17, 255, 256, 257, 1000])('of %d rows are those of each row alone, on any thread, bit for bit', async (rows) => {
+    const model = network();
+    const x = inputs(rows);
+    const all = await model.predict(x);
+    expect(bitsOf(model.predictSync(x))).toEqual(bitsOf(all));
+    const alone = new Float32Array(rows * units);
+    for (let row = 0; row < rows; row++) alone.set(model.predictSync(x.data.slice(row * columns, (row + 1) * columns)).data, row * units);
+    expect(bitsOf(alone)).toEqual(bitsOf(all.data));
+  });
+
+  test('need no compilation, and are the same after it', async () => {
+    const model = network();
+    const before = bitsOf(await model.predict(inputs(300)));
+    model.compile({ optimizer: adam(), loss: 'meanSquaredError' });
+    expect(bitsOf(await model.predict(inputs(300)))).toEqual(before);
+    model.compile({ optimizer: adam(), loss: 'meanSquaredError', fuse: false, threads: 1 });
+    expect(bitsOf(await model.predict(inputs(300)))).toEqual(before);
+  });
+
+  test('of a model without weights', async () => {
+    const model = sequential({ inputShape: [2], layers: [activation('relu')] });
+    expect(await model.predict([[-1, 2]])).toEqual({ data: Float32Array.of(0, 2), shape: [1, 2] });
+    expect(model.weights).toEqual([]);
+    model.compile({ optimizer: adam(), loss: 'meanSquaredError' });
+    expect(await model.trainOnBatch([[-1, 2]], [[1, 2]])).toEqual({ loss: 0.5 });
+  });
+
+  test('of a wide result are all there', async () => {
+    const model = sequential({ inputShape: [1], layers: [dense({ units: 3000, kernelInitializer: 'ones' })] });
+    const rows = 1500;
+    const { data, shape } = await model.predict(Uint16Array.from({ length: rows }, (_, i) => i));
+    expect(shape).toEqual([rows, 3000]);
+    expect(data.every((value, i) => value === Math.floor(i / 3000))).toBe(true);
+  });
+});
+
+describe('predictSync with out', () => {
+  test('writes there, and no further', () => {
+    const model = network();
+    const x = inputs(3);
+    const wanted = model.predictSync(x).data;
+    const out = new Float32Array(20).fill(9);
+    const result = model.predictSync(x, { out });
+    expect(result.data).toBe(out);
+    expect(result.shape).toEqual([3, units]);
+    expect(out).toEqual(Float32Array.from([...wanted, 9, 9, 9, 9, 9]));
+  });
+
+  test('writes into shared memory and into a part of an array', () => {
+    const model = network();
+    const wanted = model.predictSync(inputs(3)).data;
+    const shared = new Float32Array(new SharedArrayBuffer(60));
+    model.predictSync(inputs(3), { out: shared });
+    expect([...shared]).toEqual([...wanted]);
+    const large = new Float32Array(40);
+    model.predictSync(inputs(3), { out: large.subarray(11) });
+    expect(large.slice(11, 26)).toEqual(wanted);
+    expect(large[10]).toBe(0);
+  });
+
+  test('returns the same object for the same out, with the shape of this call', () => {
+    const model = network();
+    const out = new Float32Array(20);
+    const first = model.predictSync(inputs(3), { out });
+    expect(model.predictSync(inputs(3), { out })).toBe(first);
+    expect(model.predictSync(inputs(2), { out }).shape).toEqual([2, units]);
+    expect(model.predictSync(inputs(3), { out: out.slice() })).not.toBe(first);
+    expect(model.predictSync(inputs(3))).not.toBe(model.predictSync(inputs(3)));
+  });
+
+  test('x and out may lie side by side in one buffer', () => {
+    const model = network();
+    const buffer = new Float32Array(18 + 15);
+    buffer.set(inputs(3).data);
+    model.predictSync(tensor(buffer.subarray(0, 18), [3, columns]), { out: buffer.subarray(18) });
+    expect(buffer.slice(18)).toEqual(model.predictSync(inputs(3)).data);
+  });
+});
+
+describe('memory, in a process of its own', () => {
+  const prelude = `
+    import { adam, dense, sequential, tensor } from 'gradmill';
+    const model = sequential({ inputShape: [784], layers: [dense({ units: 32, activation: 'relu' }), dense({ units: 10 })] });
+    model.compile({ optimizer: adam(), loss: 'softmaxCrossEntropy', metrics: ['accuracy'] });
+    const x = tensor(new Uint8Array(784 * 32), [32, 784]);
+    const y = new Uint8Array(32);
+    const MiB = 2 ** 20;
+    const memory = () => { gc(); const { rss, heapUsed } = process.memoryUsage(); return { rss, heapUsed }; };
+  `;
+  const measure = async (code: string): Promise<number[]> => {
+    const { stdout, stderr, status } = await run(prelude + code, { flags: ['--expose-gc'] });
+    expect({ status, stderr }).toEqual({ status: 0, stderr: '' });
+    return JSON.parse(stdout) as number[];
+  };
+
+  test('predictSync with out allocates nothing in 10,000 calls', async () => {
+    // Not collected in between: what is allocated is seen. The first rounds are the compiler's.
+    const rounds = await measure(`
+      const options = { out: new Float32Array(320) };
+      const grown = [];
+      for (let round = 0; round < 6; round++) {
+        gc();
+        const before = process.memoryUsage().heapUsed;
+        for (let i = 0; i < 10_000; i++) model.predictSync(x, options);
+        grown.push(process.memoryUsage().heapUsed - before);
+      }
+      console.log(JSON.stringify(grown));`);
+    // One object of the smallest size in each call would be 160,000 bytes.
+    expect(Math.min(...rounds)).toBeLessThan(20_000);
+  });
+
+  test('20,000 calls of trainOnBatch leave the process as it was', async () => {
+    const [rss, heap] = await measure(`
+      for (let i = 0; i < 1_000; i++) await model.trainOnBatch(x, y);
+      const before = memory();
+      for (let i = 0; i < 20_000; i++) await model.trainOnBatch(x, y);
+      const after = memory();
+      console.log(JSON.stringify([(after.rss - before.rss) / MiB, (after.heapUsed - before.heapUsed) / MiB]));`);
+    expect(rss).toBeLessThan(4);
+    expect(heap).toBeLessThan(1);
+  });
+
+  test('the data of a fit is let go when it has ended', async () => {
+    const [during, after] = await measure(`
+      const large = tensor(new Uint8Array(784 * 100_000), [100_000, 784]);
+      const labels = new Uint8Array(100_000);
+      await model.fit(x, y);
+      const before = memory();
+      let during;
+      const stop = new AbortController();
+      await model.fit(large, labels, { batchSize: 32, onBatch: () => { during = memory(); stop.abort(); }, signal: stop.signal }).catch(() => {});
+      for (let i = 0; i < 5; i++) { await new Promise((resolve) => setTimeout(resolve, 20)); gc(); }
+      const after = memory();
+      console.log(JSON.stringify([(during.rss - before.rss) / MiB, (after.rss - before.rss) / MiB]));`);
+    expect(during).toBeGreaterThan(70);
+    expect(after).toBeLessThan(15);
+  });
+});

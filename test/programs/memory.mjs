@@ -1,0 +1,91 @@
+// Programs that 42-allocations.test.ts and 43-memory.test.ts run in processes of their own, started with --expose-gc: what
+// training keeps. Each prints one line of JSON.
+import { createRequire } from 'node:module';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { adam, dense, sequential, tensor } from 'gradmill';
+
+const COLUMNS = 8;
+const BATCH = 32;
+
+const print = (result) => process.stdout.write(`${JSON.stringify(result)}\n`);
+
+/** Trains in one job, on all threads, for at least so many steps; `seen(steps)` is called now and then. */
+async function train(steps, seen) {
+  const rows = (steps + 10_000) * BATCH;
+  const model = sequential({
+    inputShape: [COLUMNS],
+    layers: [dense({ units: 96, activation: 'relu' }), dense({ units: 96, activation: 'tanh' }), dense({ units: 4 })],
+  });
+  model.compile({ optimizer: adam(), loss: 'softmaxCrossEntropy', metrics: ['accuracy'] });
+  const x = new Uint8Array(rows * COLUMNS).map((_, i) => (i * 7919) >> 3);
+  const y = new Uint8Array(rows).map((_, i) => i & 3);
+  const controller = new AbortController();
+  const onProgress = ({ batch }) => {
+    seen(batch);
+    if (batch >= steps) controller.abort();
+  };
+  await model
+    .fit(tensor(x, [rows, COLUMNS]), y, { batchSize: BATCH, shuffle: false, onProgress, signal: controller.signal })
+    .catch((error) => {
+      if (error.name !== 'AbortError') throw error;
+    });
+}
+
+/** What the heap is asked for during a job of 20,000 steps; `addon` counts it. */
+export async function counted(addon) {
+  const { allocations } = createRequire(import.meta.url)(addon);
+  const atStart = allocations();
+  await train(2, () => undefined);
+  const warm = allocations();
+  const counts = [];
+  const steps = [];
+  await train(20_000, (batch) => {
+    counts.push(allocations());
+    steps.push(batch);
+  });
+  const last = steps.findIndex((batch) => batch >= 20_000);
+  print({
+    steps: [steps[0], steps[last]],
+    duringSteps: counts[last] - counts[0],
+    fits: [warm - atStart, allocations() - warm],
+  });
+}
+
+/** What stays in memory during a job of 20,000 steps, in megabytes. */
+export async function steady() {
+  await train(2000, () => globalThis.gc());
+  const measured = [];
+  await train(20_000, (batch) => {
+    globalThis.gc();
+    const { rss, heapUsed } = process.memoryUsage();
+    measured.push({ batch, rss, heapUsed });
+  });
+  const [first] = measured;
+  const last = measured.find(({ batch }) => batch >= 20_000);
+  print({ steps: last.batch - first.batch, resident: (last.rss - first.rss) / 2 ** 20, heap: (last.heapUsed - first.heapUsed) / 2 ** 20 });
+}
+
+/** Resident megabytes when finalizers have run, which free what others hold, and V8 has given back what it can. */
+async function resident() {
+  let least = Infinity;
+  for (let i = 0; i < 20; i++) {
+    globalThis.gc();
+    await sleep(i < 10 ? 0 : 50);
+    least = Math.min(least, process.memoryUsage.rss() / 2 ** 20);
+  }
+  return least;
+}
+
+/** A thousand models, each trained for a step and dropped. */
+export async function forgotten() {
+  const x = tensor(new Float32Array(32 * 100).fill(0.5), [32, 100]);
+  const y = new Int32Array(32);
+  const measured = [];
+  for (let i = 1; i <= 1000; i++) {
+    const model = sequential({ inputShape: [100], layers: [dense({ units: 200, activation: 'relu' }), dense({ units: 10 })] });
+    model.compile({ optimizer: adam(), loss: 'softmaxCrossEntropy' });
+    await model.trainOnBatch(x, y);
+    if (i === 100 || i === 1000) measured.push(await resident());
+  }
+  print({ after100: measured[0], after1000: measured[1] });
+}
