@@ -39,8 +39,8 @@ struct Activation {
 
 // Whether activationDerivative wants z; the others are functions of y alone, so z need not be kept.
 constexpr bool derivativeNeedsInput(int kind) {
-  return kind == Activation::gelu || kind == Activation::geluTanh || kind == Activation::silu ||
-         kind == Activation::mish || kind == Activation::softplus || kind == Activation::hardSwish;
+  return kind == Activation::gelu || kind == Activation::geluTanh || kind == Activation::silu || kind == Activation::mish ||
+         kind == Activation::softplus || kind == Activation::hardSwish;
 }
 
 constexpr float seluScale = 1.05070098f, seluScaleAlpha = 1.75809934f;  // Klambauer et al. 2017
@@ -48,7 +48,8 @@ constexpr float inverseSqrt2Pi = 0.398942280f;
 constexpr float geluTanhLinear = 1.59576912f, geluTanhCubic = 0.0713548163f;  // 2√(2/π) and that times 0.044715
 
 // y = a(z).
-template <int A> GRADMILL_INLINE F activate(F z, [[maybe_unused]] F parameter) {
+template <int A>
+GRADMILL_INLINE F activate(F z, [[maybe_unused]] F parameter) {
   static_assert(A >= 0 && A < Activation::count, "unknown activation");
   const F zero = F::zero(), one = F::set(1.0f);
   if constexpr (A == Activation::sigmoid) return sigmoid(z);
@@ -56,8 +57,7 @@ template <int A> GRADMILL_INLINE F activate(F z, [[maybe_unused]] F parameter) {
   if constexpr (A == Activation::relu) return atLeast(zero, z);
   if constexpr (A == Activation::leakyRelu) return select(gt(z, zero), z, parameter * z);
   if constexpr (A == Activation::elu) return select(gt(z, zero), z, parameter * expm1(z));
-  if constexpr (A == Activation::selu)
-    return select(gt(z, zero), F::set(seluScale) * z, F::set(seluScaleAlpha) * expm1(z));
+  if constexpr (A == Activation::selu) return select(gt(z, zero), F::set(seluScale) * z, F::set(seluScaleAlpha) * expm1(z));
   if constexpr (A == Activation::gelu) {  // z·Φ(z), which is −u·Φ(−u) at −u and u − u·Φ(−u) at u
     const F u = atMost(F::set(normalTailEnd), abs(z));
     return atLeast(zero, z) - timesBell(u * tailRatio(u), u);
@@ -65,7 +65,7 @@ template <int A> GRADMILL_INLINE F activate(F z, [[maybe_unused]] F parameter) {
   if constexpr (A == Activation::geluTanh)  // ½z(1 + tanh(s/2)) = z·sigmoid(s)
     return z * sigmoid(z * fma(z * z, F::set(geluTanhCubic), F::set(geluTanhLinear)));
   if constexpr (A == Activation::silu) return z * sigmoid(z);
-  if constexpr (A == Activation::mish) {  // z·tanh(log(1 + e)) = z·n/(n + 2), n = e(e + 2), e = exp(z)
+  if constexpr (A == Activation::mish) {        // z·tanh(log(1 + e)) = z·n/(n + 2), n = e(e + 2), e = exp(z)
     const F e = exp(atMost(F::set(20.0f), z));  // n/(n + 2) is 1 from there on
     const F n = e * (e + F::set(2.0f));
     return z * (n / (n + F::set(2.0f)));
@@ -81,7 +81,8 @@ template <int A> GRADMILL_INLINE F activate(F z, [[maybe_unused]] F parameter) {
 }
 
 // a'(z); v is z if derivativeNeedsInput(A), else y.
-template <int A> GRADMILL_INLINE F activationDerivative([[maybe_unused]] F v, [[maybe_unused]] F parameter) {
+template <int A>
+GRADMILL_INLINE F activationDerivative([[maybe_unused]] F v, [[maybe_unused]] F parameter) {
   static_assert(A >= 0 && A < Activation::count, "unknown activation");
   const F zero = F::zero(), one = F::set(1.0f);
   if constexpr (A == Activation::sigmoid) return v * (one - v);
@@ -95,7 +96,7 @@ template <int A> GRADMILL_INLINE F activationDerivative([[maybe_unused]] F v, [[
     const F below = timesBell(fnma(u, F::set(inverseSqrt2Pi), tailRatio(u)), u);
     return select(lt(v, zero), below, one - below);
   }
-  if constexpr (A == Activation::geluTanh) {  // σ(s) + z·σ(s)·σ(−s)·s'
+  if constexpr (A == Activation::geluTanh) {                                    // σ(s) + z·σ(s)·σ(−s)·s'
     const F z = atLeast(F::set(-10.0f), atMost(F::set(10.0f), v)), z2 = z * z;  // 0 or 1 beyond
     const F e = exp(minusAbs(z * fma(z2, F::set(geluTanhCubic), F::set(geluTanhLinear))));
     const F upper = one / (one + e), lower = e * upper;
@@ -127,26 +128,43 @@ template <int A> GRADMILL_INLINE F activationDerivative([[maybe_unused]] F v, [[
 
 // body(tag) with tag.value the run-time kind as a constant: the choice is made once, outside the loop over vectors.
 //   withActivation(kind, [&](auto tag) { … activate<tag.value>(z, parameter) … });
-template <int A> struct ActivationTag {
+template <int A>
+struct ActivationTag {
   static constexpr int value = A;
 };
-template <class Body> inline void withActivation(int kind, Body body) {
+template <class Body>
+inline void withActivation(int kind, Body body) {
   switch (kind) {
-    case Activation::sigmoid: return body(ActivationTag<Activation::sigmoid>{});
-    case Activation::tanh: return body(ActivationTag<Activation::tanh>{});
-    case Activation::relu: return body(ActivationTag<Activation::relu>{});
-    case Activation::leakyRelu: return body(ActivationTag<Activation::leakyRelu>{});
-    case Activation::elu: return body(ActivationTag<Activation::elu>{});
-    case Activation::selu: return body(ActivationTag<Activation::selu>{});
-    case Activation::gelu: return body(ActivationTag<Activation::gelu>{});
-    case Activation::geluTanh: return body(ActivationTag<Activation::geluTanh>{});
-    case Activation::silu: return body(ActivationTag<Activation::silu>{});
-    case Activation::mish: return body(ActivationTag<Activation::mish>{});
-    case Activation::softplus: return body(ActivationTag<Activation::softplus>{});
-    case Activation::softsign: return body(ActivationTag<Activation::softsign>{});
-    case Activation::hardSigmoid: return body(ActivationTag<Activation::hardSigmoid>{});
-    case Activation::hardSwish: return body(ActivationTag<Activation::hardSwish>{});
-    default: return body(ActivationTag<Activation::linear>{});
+    case Activation::sigmoid:
+      return body(ActivationTag<Activation::sigmoid>{});
+    case Activation::tanh:
+      return body(ActivationTag<Activation::tanh>{});
+    case Activation::relu:
+      return body(ActivationTag<Activation::relu>{});
+    case Activation::leakyRelu:
+      return body(ActivationTag<Activation::leakyRelu>{});
+    case Activation::elu:
+      return body(ActivationTag<Activation::elu>{});
+    case Activation::selu:
+      return body(ActivationTag<Activation::selu>{});
+    case Activation::gelu:
+      return body(ActivationTag<Activation::gelu>{});
+    case Activation::geluTanh:
+      return body(ActivationTag<Activation::geluTanh>{});
+    case Activation::silu:
+      return body(ActivationTag<Activation::silu>{});
+    case Activation::mish:
+      return body(ActivationTag<Activation::mish>{});
+    case Activation::softplus:
+      return body(ActivationTag<Activation::softplus>{});
+    case Activation::softsign:
+      return body(ActivationTag<Activation::softsign>{});
+    case Activation::hardSigmoid:
+      return body(ActivationTag<Activation::hardSigmoid>{});
+    case Activation::hardSwish:
+      return body(ActivationTag<Activation::hardSwish>{});
+    default:
+      return body(ActivationTag<Activation::linear>{});
   }
 }
 

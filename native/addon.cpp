@@ -34,7 +34,8 @@ struct Free {
 void preferHugePages(char* data, size_t size) {
 #if defined(__linux__)
   constexpr uintptr_t page = 2 << 20;
-  const uintptr_t start = (reinterpret_cast<uintptr_t>(data) + page - 1) & ~(page - 1), end = (reinterpret_cast<uintptr_t>(data) + size) & ~(page - 1);
+  const uintptr_t start = (reinterpret_cast<uintptr_t>(data) + page - 1) & ~(page - 1),
+                  end = (reinterpret_cast<uintptr_t>(data) + size) & ~(page - 1);
   if (end > start + page) madvise(reinterpret_cast<void*>(start), end - start, MADV_HUGEPAGE);
 #else
   (void)data, (void)size;
@@ -152,15 +153,16 @@ class Gradmill : public Napi::Addon<Gradmill> {
       ops[i] = op;
     }
     memoryClass_ = Napi::Persistent(Memory::Class(env));
-    DefineAddon(exports, {InstanceValue("isas", isas, napi_enumerable),
-                          InstanceValue("cores", Napi::Number::New(env, usableCores()), napi_enumerable),
-                          InstanceValue("ops", ops, napi_enumerable),
-                          InstanceValue("Memory", memoryClass_.Value(), napi_enumerable),
-                          InstanceValue("Program", LoadedProgram::Class(env), napi_enumerable),
-                          InstanceMethod("configure", &Gradmill::Configure),
-                          InstanceMethod("gemm", &Gradmill::Gemm),
+    DefineAddon(exports, {
+                             InstanceValue("isas", isas, napi_enumerable),
+                             InstanceValue("cores", Napi::Number::New(env, usableCores()), napi_enumerable),
+                             InstanceValue("ops", ops, napi_enumerable),
+                             InstanceValue("Memory", memoryClass_.Value(), napi_enumerable),
+                             InstanceValue("Program", LoadedProgram::Class(env), napi_enumerable),
+                             InstanceMethod("configure", &Gradmill::Configure),
+                             InstanceMethod("gemm", &Gradmill::Gemm),
 #ifdef GRADMILL_COUNT_ALLOCATIONS
-                          InstanceMethod("allocations", &Gradmill::Allocations),
+                             InstanceMethod("allocations", &Gradmill::Allocations),
 #endif
                          });
     scratch_.reset(static_cast<char*>(::operator new(scratchBytes(), std::align_val_t(64))));
@@ -275,16 +277,25 @@ class Gradmill : public Napi::Addon<Gradmill> {
 
 ElementType elementType(napi_typedarray_type type) {
   switch (type) {
-    case napi_int8_array: return ElementType::i8;
+    case napi_int8_array:
+      return ElementType::i8;
     case napi_uint8_array:
-    case napi_uint8_clamped_array: return ElementType::u8;
-    case napi_int16_array: return ElementType::i16;
-    case napi_uint16_array: return ElementType::u16;
-    case napi_int32_array: return ElementType::i32;
-    case napi_uint32_array: return ElementType::u32;
-    case napi_float32_array: return ElementType::f32;
-    case napi_float64_array: return ElementType::f64;
-    default: return ElementType::count;
+    case napi_uint8_clamped_array:
+      return ElementType::u8;
+    case napi_int16_array:
+      return ElementType::i16;
+    case napi_uint16_array:
+      return ElementType::u16;
+    case napi_int32_array:
+      return ElementType::i32;
+    case napi_uint32_array:
+      return ElementType::u32;
+    case napi_float32_array:
+      return ElementType::f32;
+    case napi_float64_array:
+      return ElementType::f64;
+    default:
+      return ElementType::count;
   }
 }
 
@@ -316,7 +327,8 @@ std::string LoadedProgram::Load(const CallbackInfo& info) {
   program_.threads = info[4].As<Napi::Number>().Uint32Value();
   const LoadError error = load(program_, memory->size());
   if (error.reason)
-    return "instruction " + std::to_string(error.instruction) + ": " + error.reason + (error.operand ? std::string(": ") + error.operand : "");
+    return "instruction " + std::to_string(error.instruction) + ": " + error.reason +
+           (error.operand ? std::string(": ") + error.operand : "");
   return Hold(info, feedCount, info[0]) ? "" : "the environment is ending";
 }
 

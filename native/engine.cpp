@@ -77,9 +77,11 @@ const char* checkOp(const Instruction& instruction) {
       if (immediates[2] >= activationLimit) return "unknown activation";
       return finite(1) && finite(3) ? nullptr : "an immediate is not finite";
     case op_activate:
-    case op_activationGradient: return immediates[0] < activationLimit ? nullptr : "unknown activation";
+    case op_activationGradient:
+      return immediates[0] < activationLimit ? nullptr : "unknown activation";
     case op_softmax:
-    case op_softmaxGradient: return instruction.dims[1] ? nullptr : "no columns";
+    case op_softmaxGradient:
+      return instruction.dims[1] ? nullptr : "no columns";
     case op_softmaxCrossEntropy:
     case op_categoricalCrossEntropy:
       if (present(1) == present(2)) return "exactly one of labels and t must be given";
@@ -99,8 +101,10 @@ const char* checkOp(const Instruction& instruction) {
       [[fallthrough]];
     case op_gatherLabels:
     case op_scatter:
-    case op_shuffle: return immediates[0] < feeds ? nullptr : "unknown feed";
-    default: return nullptr;
+    case op_shuffle:
+      return immediates[0] < feeds ? nullptr : "unknown feed";
+    default:
+      return nullptr;
   }
 }
 
@@ -108,22 +112,29 @@ const char* checkOp(const Instruction& instruction) {
 double cost(const Step& step) {
   const double m = step.dims[0], n = step.dims[1], k = step.dims[2];
   switch (step.op) {
-    case op_gemm: return m * n * k / 40;
+    case op_gemm:
+      return m * n * k / 40;
     case op_activate:
     case op_activationGradient:
     case op_softmax:
-    case op_softmaxCrossEntropy: return m * n * 1.5;
+    case op_softmaxCrossEntropy:
+      return m * n * 1.5;
     case op_adam:
     case op_rmsprop:
-    case op_adagrad: return m * 0.8;
-    case op_sgd: return m * 0.3;
+    case op_adagrad:
+      return m * 0.8;
+    case op_sgd:
+      return m * 0.3;
     case op_gather:
     case op_scatter:
-    case op_sumRows: return m * n * 0.15;
+    case op_sumRows:
+      return m * n * 0.15;
     case op_randomUniform:
     case op_randomNormal:
-    case op_randomTruncatedNormal: return m * 5;
-    default: return m * (opInfos[step.op].split == Split::elements && opInfos[step.op].dimCount == 1 ? 1 : n) * 0.3;
+    case op_randomTruncatedNormal:
+      return m * 5;
+    default:
+      return m * (opInfos[step.op].split == Split::elements && opInfos[step.op].dimCount == 1 ? 1 : n) * 0.3;
   }
 }
 
@@ -249,7 +260,8 @@ LoadError load(Program& program, size_t arenaBytes) {
         if (!operand.optional) return {i, "a missing operand", operand.name};
         continue;
       }
-      if (offset > arenaBytes || extentBytes(operand, instruction.dims) > arenaBytes - offset) return {i, "an operand out of bounds", operand.name};
+      if (offset > arenaBytes || extentBytes(operand, instruction.dims) > arenaBytes - offset)
+        return {i, "an operand out of bounds", operand.name};
       step.call.operands[o] = program.arena + offset;
     }
     step.kernel = program.table->kernels[instruction.op];
@@ -273,7 +285,8 @@ const char* checkRun(const Program& program, const Run& run) {
   if (run.rowCount && (!run.batch || (program.rows && run.batch > program.rows))) return "the batch is larger than the program's";
   for (uint32_t i = run.from; i < run.to; i++) {
     const Instruction& instruction = program.instructions[i];
-    if (instruction.op != op_gather && instruction.op != op_gatherLabels && instruction.op != op_scatter && instruction.op != op_shuffle) continue;
+    if (instruction.op != op_gather && instruction.op != op_gatherLabels && instruction.op != op_scatter && instruction.op != op_shuffle)
+      continue;
     const Feed& feed = run.feeds[instruction.immediates[0]];
     if (!feed.data) return "a data set is missing";
     const uint32_t columns = instruction.op == op_gatherLabels || instruction.op == op_shuffle ? 1 : instruction.dims[1];

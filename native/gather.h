@@ -10,15 +10,24 @@ namespace {
 template <class Body>
 static inline void withElements(const Feed& feed, Body body) {
   switch (feed.type) {
-    case ElementType::i8: return body(static_cast<const int8_t*>(feed.data));
-    case ElementType::u8: return body(static_cast<const uint8_t*>(feed.data));
-    case ElementType::i16: return body(static_cast<const int16_t*>(feed.data));
-    case ElementType::u16: return body(static_cast<const uint16_t*>(feed.data));
-    case ElementType::i32: return body(static_cast<const int32_t*>(feed.data));
-    case ElementType::u32: return body(static_cast<const uint32_t*>(feed.data));
-    case ElementType::f32: return body(static_cast<const float*>(feed.data));
-    case ElementType::f64: return body(static_cast<const double*>(feed.data));
-    case ElementType::count: return;
+    case ElementType::i8:
+      return body(static_cast<const int8_t*>(feed.data));
+    case ElementType::u8:
+      return body(static_cast<const uint8_t*>(feed.data));
+    case ElementType::i16:
+      return body(static_cast<const int16_t*>(feed.data));
+    case ElementType::u16:
+      return body(static_cast<const uint16_t*>(feed.data));
+    case ElementType::i32:
+      return body(static_cast<const int32_t*>(feed.data));
+    case ElementType::u32:
+      return body(static_cast<const uint32_t*>(feed.data));
+    case ElementType::f32:
+      return body(static_cast<const float*>(feed.data));
+    case ElementType::f64:
+      return body(static_cast<const double*>(feed.data));
+    case ElementType::count:
+      return;
   }
 }
 

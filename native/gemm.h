@@ -19,7 +19,8 @@ constexpr int mr = gemmRows, nr = gemmVectors * F::lanes;
 constexpr size_t kc = nr > 16 ? 8192 / nr : 512, mc = 8 * mr, nc = 1024;
 // A thin product (m ≤ 3) runs this many vectors side by side to hide the latency of fma.
 constexpr int thinVectors = 8;
-constexpr size_t gemmScratch = (mc * kc + kc * (nc + thinVectors * F::lanes) + size_t(mr) * thinVectors * F::lanes + 2 * F::lanes) * sizeof(float);
+constexpr size_t gemmScratch =
+    (mc * kc + kc * (nc + thinVectors * F::lanes) + size_t(mr) * thinVectors * F::lanes + 2 * F::lanes) * sizeof(float);
 
 constexpr size_t smaller(size_t a, size_t b) { return a < b ? a : b; }
 
@@ -80,8 +81,8 @@ static void edgeKernel(size_t depth, View a, const float* b, size_t ldb, float* 
 
 // Turns the run-time number of rows into the kernel's compile-time R.
 template <int R, int V, bool columnsOfA>
-static inline void kernelOfRows(int rows, size_t depth, View a, const float* b, size_t ldb, float* c, size_t ldc, size_t columns, bool fresh,
-                                float* tile) {
+static inline void kernelOfRows(int rows, size_t depth, View a, const float* b, size_t ldb, float* c, size_t ldc, size_t columns,
+                                bool fresh, float* tile) {
   if constexpr (R > 1) {
     if (rows < R) return kernelOfRows<R - 1, V, columnsOfA>(rows, depth, a, b, ldb, c, ldc, columns, fresh, tile);
   }
@@ -93,7 +94,8 @@ static inline void kernelOfRows(int rows, size_t depth, View a, const float* b, 
 
 // out[p·width + i] = alpha·source(i, p) for i < count, zero up to width. `along`: stride from i to i + 1, `across`: from p to
 // p + 1; one of them is 1. Writes whole vectors, so up to F::lanes floats past its end.
-static inline void packPanel(const float* source, size_t along, size_t across, size_t count, size_t width, size_t depth, float alpha, float* out) {
+static inline void packPanel(const float* source, size_t along, size_t across, size_t count, size_t width, size_t depth, float alpha,
+                             float* out) {
   const F factor = F::set(alpha);
   // A vector that overhangs its row spoils the next row's first elements, which are written after it.
   if (along == 1 && count == 2 * F::lanes && width == count && alpha == 1.0f) {
@@ -208,7 +210,9 @@ template <class Epilogue>
 struct Sideways {
   static constexpr bool present = Epilogue::present, sideways = true;
   const Epilogue& epilogue;
-  void operator()(float* c, size_t, size_t row, size_t column, size_t rows, size_t columns) const { epilogue(c, 1, column, row, columns, rows); }
+  void operator()(float* c, size_t, size_t row, size_t column, size_t rows, size_t columns) const {
+    epilogue(c, 1, column, row, columns, rows);
+  }
 };
 
 template <class Epilogue>
@@ -230,7 +234,8 @@ static void gemm(const GemmArguments& given, char* scratch, const Epilogue& epil
   // b pays for its packing once enough rows use it again. Rows of a are as good in place as packed, unless the kernel would
   // need more row pointers than there are registers; columns of a, far apart in memory, collide in the caches.
   const bool manyRows = mr > 8;
-  const Packing packing = {g.alpha != 1.0f || (g.transposeA ? g.n >= 8 * size_t(nr) && g.m >= 4 * mr : manyRows), g.transposeB || g.m >= 8 * mr};
+  const Packing packing = {g.alpha != 1.0f || (g.transposeA ? g.n >= 8 * size_t(nr) && g.m >= 4 * mr : manyRows),
+                           g.transposeB || g.m >= 8 * mr};
   // Fewer rows than hide the latency of fma: a wider tile instead.
   if (g.m <= 2 && !packing.a && !g.transposeA) {
     if (g.m == 1) return gemmBlock<1, thinVectors, false>(g, packing, scratch, epilogue);

@@ -71,7 +71,7 @@ struct KernelTable {
   uint32_t gemmRows, gemmColumns;
 };
 
-extern "C" const KernelTable kernels_sse2, kernels_avx2, kernels_avx2_strict, kernels_avx512, kernels_avx512_strict, kernels_neon, kernels_neon_strict,
-    kernels_wasm;
+extern "C" const KernelTable kernels_sse2, kernels_avx2, kernels_avx2_strict, kernels_avx512, kernels_avx512_strict, kernels_neon,
+    kernels_neon_strict, kernels_wasm;
 
 }  // namespace gradmill

@@ -23,12 +23,9 @@ static inline LossRows lossRows(const Call& call, bool classes) {
   const int first = classes ? 2 : 1;
   const float terms = float(call.m) * (classes ? 1.0f : float(call.n));
   const float seed = floats(call, first + 2)[0];
-  return {floats(call, 0),
-          classes ? static_cast<const int32_t*>(call.operands[1]) : nullptr,
-          floats(call, first),
-          floats(call, first + 1),
-          floats(call, first + 3),
-          call.immediates[0] == reductionSum ? seed : seed / terms};
+  return {floats(call, 0),         classes ? static_cast<const int32_t*>(call.operands[1]) : nullptr,
+          floats(call, first),     floats(call, first + 1),
+          floats(call, first + 3), call.immediates[0] == reductionSum ? seed : seed / terms};
 }
 
 struct TermAndSlope {
@@ -48,9 +45,8 @@ static inline void elementwiseLoss(const Call& call, uint32_t part, uint32_t par
   };
   if (call.n == 1) {
     // One term a row: lanes run across rows.
-    forVectors(rows.end - rows.begin, [&](size_t i, int count) {
-      (F::zero() + at(rows.begin + i, count)).storePartial(loss.rowLoss + rows.begin + i, count);
-    });
+    forVectors(rows.end - rows.begin,
+               [&](size_t i, int count) { (F::zero() + at(rows.begin + i, count)).storePartial(loss.rowLoss + rows.begin + i, count); });
     return;
   }
   for (size_t i = rows.begin; i < rows.end; i++)

@@ -112,7 +112,8 @@ static void clipValue(const Call& call, uint32_t part, uint32_t parts, char*) {
   const Range at = share(call.m, virtualLanes, part, parts);
   const F limit = F::set(float(hyperOf(call, 1)[8])), least = F::zero() - limit;
   float* g = floats(call, 0) + at.begin;
-  forVectors(at.end - at.begin, [&](size_t i, int count) { min(max(F::loadPartial(g + i, count), least), limit).storePartial(g + i, count); });
+  forVectors(at.end - at.begin,
+             [&](size_t i, int count) { min(max(F::loadPartial(g + i, count), least), limit).storePartial(g + i, count); });
 }
 
 }  // namespace ops

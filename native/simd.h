@@ -52,29 +52,29 @@ struct M {
 struct I {
   __m128i v;
   static constexpr int lanes = 4;
-  static GRADMILL_INLINE I load(const int32_t *p) { return {_mm_loadu_si128(reinterpret_cast<const __m128i *>(p))}; }
+  static GRADMILL_INLINE I load(const int32_t* p) { return {_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))}; }
   static GRADMILL_INLINE I set(int32_t x) { return {_mm_set1_epi32(x)}; }
-  GRADMILL_INLINE void store(int32_t *p) const { _mm_storeu_si128(reinterpret_cast<__m128i *>(p), v); }
+  GRADMILL_INLINE void store(int32_t* p) const { _mm_storeu_si128(reinterpret_cast<__m128i*>(p), v); }
 };
 struct F {
   __m128 v;
   static constexpr int lanes = 4;
-  static GRADMILL_INLINE F load(const float *p) { return {_mm_loadu_ps(p)}; }
+  static GRADMILL_INLINE F load(const float* p) { return {_mm_loadu_ps(p)}; }
   static GRADMILL_INLINE F set(float x) { return {_mm_set1_ps(x)}; }
   static GRADMILL_INLINE F zero() { return {_mm_setzero_ps()}; }
-  GRADMILL_INLINE void store(float *p) const { _mm_storeu_ps(p, v); }
-  static GRADMILL_INLINE F loadPartial(const float *p, int n) {
+  GRADMILL_INLINE void store(float* p) const { _mm_storeu_ps(p, v); }
+  static GRADMILL_INLINE F loadPartial(const float* p, int n) {
     if (n >= 4) return load(p);
     if (n == 1) return {_mm_load_ss(p)};
     if (n <= 0) return zero();
-    const __m128 low = _mm_loadl_pi(_mm_setzero_ps(), reinterpret_cast<const __m64 *>(p));
+    const __m128 low = _mm_loadl_pi(_mm_setzero_ps(), reinterpret_cast<const __m64*>(p));
     return {n == 2 ? low : _mm_movelh_ps(low, _mm_load_ss(p + 2))};
   }
-  GRADMILL_INLINE void storePartial(float *p, int n) const {
+  GRADMILL_INLINE void storePartial(float* p, int n) const {
     if (n >= 4) return store(p);
     if (n == 1) _mm_store_ss(p, v);
     if (n < 2) return;
-    _mm_storel_pi(reinterpret_cast<__m64 *>(p), v);
+    _mm_storel_pi(reinterpret_cast<__m64*>(p), v);
     if (n == 3) _mm_store_ss(p + 2, _mm_movehl_ps(v, v));
   }
 };
@@ -104,9 +104,18 @@ GRADMILL_INLINE I operator-(I a, I b) { return {_mm_sub_epi32(a.v, b.v)}; }
 GRADMILL_INLINE I operator&(I a, I b) { return {_mm_and_si128(a.v, b.v)}; }
 GRADMILL_INLINE I operator|(I a, I b) { return {_mm_or_si128(a.v, b.v)}; }
 GRADMILL_INLINE I operator^(I a, I b) { return {_mm_xor_si128(a.v, b.v)}; }
-template <int n> GRADMILL_INLINE I shiftLeft(I a) { return {_mm_slli_epi32(a.v, n)}; }
-template <int n> GRADMILL_INLINE I shiftRight(I a) { return {_mm_srli_epi32(a.v, n)}; }
-template <int n> GRADMILL_INLINE I shiftRightArithmetic(I a) { return {_mm_srai_epi32(a.v, n)}; }
+template <int n>
+GRADMILL_INLINE I shiftLeft(I a) {
+  return {_mm_slli_epi32(a.v, n)};
+}
+template <int n>
+GRADMILL_INLINE I shiftRight(I a) {
+  return {_mm_srli_epi32(a.v, n)};
+}
+template <int n>
+GRADMILL_INLINE I shiftRightArithmetic(I a) {
+  return {_mm_srai_epi32(a.v, n)};
+}
 
 GRADMILL_INLINE F asFloat(I a) { return {_mm_castsi128_ps(a.v)}; }
 GRADMILL_INLINE I asInt(F a) { return {_mm_castps_si128(a.v)}; }
@@ -117,24 +126,24 @@ GRADMILL_INLINE I truncate(F a) { return {_mm_cvttps_epi32(a.v)}; }
 GRADMILL_INLINE F atLeast(F bound, F x) { return {_mm_max_ps(bound.v, x.v)}; }
 GRADMILL_INLINE F atMost(F bound, F x) { return {_mm_min_ps(bound.v, x.v)}; }
 
-GRADMILL_INLINE F loadU8(const uint8_t *p) {
+GRADMILL_INLINE F loadU8(const uint8_t* p) {
   int32_t bytes;
   __builtin_memcpy(&bytes, p, 4);
   const __m128i zero = _mm_setzero_si128();
   return {_mm_cvtepi32_ps(_mm_unpacklo_epi16(_mm_unpacklo_epi8(_mm_cvtsi32_si128(bytes), zero), zero))};
 }
-GRADMILL_INLINE F loadI8(const int8_t *p) {
+GRADMILL_INLINE F loadI8(const int8_t* p) {
   int32_t bytes;
   __builtin_memcpy(&bytes, p, 4);
   const __m128i b = _mm_cvtsi32_si128(bytes), w = _mm_unpacklo_epi8(b, b);
   return {_mm_cvtepi32_ps(_mm_srai_epi32(_mm_unpacklo_epi16(w, w), 24))};
 }
-GRADMILL_INLINE F loadU16(const uint16_t *p) {
-  const __m128i w = _mm_loadl_epi64(reinterpret_cast<const __m128i *>(p));
+GRADMILL_INLINE F loadU16(const uint16_t* p) {
+  const __m128i w = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(p));
   return {_mm_cvtepi32_ps(_mm_unpacklo_epi16(w, _mm_setzero_si128()))};
 }
-GRADMILL_INLINE F loadI16(const int16_t *p) {
-  const __m128i w = _mm_loadl_epi64(reinterpret_cast<const __m128i *>(p));
+GRADMILL_INLINE F loadI16(const int16_t* p) {
+  const __m128i w = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(p));
   return {_mm_cvtepi32_ps(_mm_srai_epi32(_mm_unpacklo_epi16(w, w), 16))};
 }
 
@@ -152,23 +161,25 @@ struct M {
 struct I {
   __m256i v;
   static constexpr int lanes = 8;
-  static GRADMILL_INLINE I load(const int32_t *p) { return {_mm256_loadu_si256(reinterpret_cast<const __m256i *>(p))}; }
+  static GRADMILL_INLINE I load(const int32_t* p) { return {_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p))}; }
   static GRADMILL_INLINE I set(int32_t x) { return {_mm256_set1_epi32(x)}; }
-  GRADMILL_INLINE void store(int32_t *p) const { _mm256_storeu_si256(reinterpret_cast<__m256i *>(p), v); }
+  GRADMILL_INLINE void store(int32_t* p) const { _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), v); }
 };
 struct F {
   __m256 v;
   static constexpr int lanes = 8;
-  static GRADMILL_INLINE F load(const float *p) { return {_mm256_loadu_ps(p)}; }
+  static GRADMILL_INLINE F load(const float* p) { return {_mm256_loadu_ps(p)}; }
   static GRADMILL_INLINE F set(float x) { return {_mm256_set1_ps(x)}; }
   static GRADMILL_INLINE F zero() { return {_mm256_setzero_ps()}; }
-  GRADMILL_INLINE void store(float *p) const { _mm256_storeu_ps(p, v); }
+  GRADMILL_INLINE void store(float* p) const { _mm256_storeu_ps(p, v); }
   static GRADMILL_INLINE __m256i first(int n) {
     return _mm256_cmpgt_epi32(_mm256_set1_epi32(n), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
   }
   // Whole vectors take the plain instruction: masked stores are slow on AMD.
-  static GRADMILL_INLINE F loadPartial(const float *p, int n) { return {n >= lanes ? _mm256_loadu_ps(p) : _mm256_maskload_ps(p, first(n))}; }
-  GRADMILL_INLINE void storePartial(float *p, int n) const {
+  static GRADMILL_INLINE F loadPartial(const float* p, int n) {
+    return {n >= lanes ? _mm256_loadu_ps(p) : _mm256_maskload_ps(p, first(n))};
+  }
+  GRADMILL_INLINE void storePartial(float* p, int n) const {
     if (n >= lanes) return store(p);
     _mm256_maskstore_ps(p, first(n), v);
   }
@@ -203,9 +214,18 @@ GRADMILL_INLINE I operator-(I a, I b) { return {_mm256_sub_epi32(a.v, b.v)}; }
 GRADMILL_INLINE I operator&(I a, I b) { return {_mm256_and_si256(a.v, b.v)}; }
 GRADMILL_INLINE I operator|(I a, I b) { return {_mm256_or_si256(a.v, b.v)}; }
 GRADMILL_INLINE I operator^(I a, I b) { return {_mm256_xor_si256(a.v, b.v)}; }
-template <int n> GRADMILL_INLINE I shiftLeft(I a) { return {_mm256_slli_epi32(a.v, n)}; }
-template <int n> GRADMILL_INLINE I shiftRight(I a) { return {_mm256_srli_epi32(a.v, n)}; }
-template <int n> GRADMILL_INLINE I shiftRightArithmetic(I a) { return {_mm256_srai_epi32(a.v, n)}; }
+template <int n>
+GRADMILL_INLINE I shiftLeft(I a) {
+  return {_mm256_slli_epi32(a.v, n)};
+}
+template <int n>
+GRADMILL_INLINE I shiftRight(I a) {
+  return {_mm256_srli_epi32(a.v, n)};
+}
+template <int n>
+GRADMILL_INLINE I shiftRightArithmetic(I a) {
+  return {_mm256_srai_epi32(a.v, n)};
+}
 
 GRADMILL_INLINE F asFloat(I a) { return {_mm256_castsi256_ps(a.v)}; }
 GRADMILL_INLINE I asInt(F a) { return {_mm256_castps_si256(a.v)}; }
@@ -216,17 +236,13 @@ GRADMILL_INLINE I truncate(F a) { return {_mm256_cvttps_epi32(a.v)}; }
 GRADMILL_INLINE F atLeast(F bound, F x) { return {_mm256_max_ps(bound.v, x.v)}; }
 GRADMILL_INLINE F atMost(F bound, F x) { return {_mm256_min_ps(bound.v, x.v)}; }
 
-GRADMILL_INLINE F loadU8(const uint8_t *p) {
-  return toFloat({_mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i *>(p)))});
+GRADMILL_INLINE F loadU8(const uint8_t* p) { return toFloat({_mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p)))}); }
+GRADMILL_INLINE F loadI8(const int8_t* p) { return toFloat({_mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p)))}); }
+GRADMILL_INLINE F loadU16(const uint16_t* p) {
+  return toFloat({_mm256_cvtepu16_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)))});
 }
-GRADMILL_INLINE F loadI8(const int8_t *p) {
-  return toFloat({_mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i *>(p)))});
-}
-GRADMILL_INLINE F loadU16(const uint16_t *p) {
-  return toFloat({_mm256_cvtepu16_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i *>(p)))});
-}
-GRADMILL_INLINE F loadI16(const int16_t *p) {
-  return toFloat({_mm256_cvtepi16_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i *>(p)))});
+GRADMILL_INLINE F loadI16(const int16_t* p) {
+  return toFloat({_mm256_cvtepi16_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)))});
 }
 
 GRADMILL_INLINE void transpose(F (&r)[8]) {
@@ -257,20 +273,20 @@ struct M {
 struct I {
   __m512i v;
   static constexpr int lanes = 16;
-  static GRADMILL_INLINE I load(const int32_t *p) { return {_mm512_loadu_si512(p)}; }
+  static GRADMILL_INLINE I load(const int32_t* p) { return {_mm512_loadu_si512(p)}; }
   static GRADMILL_INLINE I set(int32_t x) { return {_mm512_set1_epi32(x)}; }
-  GRADMILL_INLINE void store(int32_t *p) const { _mm512_storeu_si512(p, v); }
+  GRADMILL_INLINE void store(int32_t* p) const { _mm512_storeu_si512(p, v); }
 };
 struct F {
   __m512 v;
   static constexpr int lanes = 16;
-  static GRADMILL_INLINE F load(const float *p) { return {_mm512_loadu_ps(p)}; }
+  static GRADMILL_INLINE F load(const float* p) { return {_mm512_loadu_ps(p)}; }
   static GRADMILL_INLINE F set(float x) { return {_mm512_set1_ps(x)}; }
   static GRADMILL_INLINE F zero() { return {_mm512_setzero_ps()}; }
-  GRADMILL_INLINE void store(float *p) const { _mm512_storeu_ps(p, v); }
+  GRADMILL_INLINE void store(float* p) const { _mm512_storeu_ps(p, v); }
   static GRADMILL_INLINE __mmask16 first(int n) { return static_cast<__mmask16>((1u << n) - 1u); }
-  static GRADMILL_INLINE F loadPartial(const float *p, int n) { return {_mm512_maskz_loadu_ps(first(n), p)}; }
-  GRADMILL_INLINE void storePartial(float *p, int n) const { _mm512_mask_storeu_ps(p, first(n), v); }
+  static GRADMILL_INLINE F loadPartial(const float* p, int n) { return {_mm512_maskz_loadu_ps(first(n), p)}; }
+  GRADMILL_INLINE void storePartial(float* p, int n) const { _mm512_mask_storeu_ps(p, first(n), v); }
 };
 
 GRADMILL_INLINE F operator+(F a, F b) { return {_mm512_add_ps(a.v, b.v)}; }
@@ -302,9 +318,18 @@ GRADMILL_INLINE I operator-(I a, I b) { return {_mm512_sub_epi32(a.v, b.v)}; }
 GRADMILL_INLINE I operator&(I a, I b) { return {_mm512_and_si512(a.v, b.v)}; }
 GRADMILL_INLINE I operator|(I a, I b) { return {_mm512_or_si512(a.v, b.v)}; }
 GRADMILL_INLINE I operator^(I a, I b) { return {_mm512_xor_si512(a.v, b.v)}; }
-template <int n> GRADMILL_INLINE I shiftLeft(I a) { return {_mm512_slli_epi32(a.v, n)}; }
-template <int n> GRADMILL_INLINE I shiftRight(I a) { return {_mm512_srli_epi32(a.v, n)}; }
-template <int n> GRADMILL_INLINE I shiftRightArithmetic(I a) { return {_mm512_srai_epi32(a.v, n)}; }
+template <int n>
+GRADMILL_INLINE I shiftLeft(I a) {
+  return {_mm512_slli_epi32(a.v, n)};
+}
+template <int n>
+GRADMILL_INLINE I shiftRight(I a) {
+  return {_mm512_srli_epi32(a.v, n)};
+}
+template <int n>
+GRADMILL_INLINE I shiftRightArithmetic(I a) {
+  return {_mm512_srai_epi32(a.v, n)};
+}
 
 GRADMILL_INLINE F asFloat(I a) { return {_mm512_castsi512_ps(a.v)}; }
 GRADMILL_INLINE I asInt(F a) { return {_mm512_castps_si512(a.v)}; }
@@ -315,17 +340,13 @@ GRADMILL_INLINE I truncate(F a) { return {_mm512_cvttps_epi32(a.v)}; }
 GRADMILL_INLINE F atLeast(F bound, F x) { return {_mm512_max_ps(bound.v, x.v)}; }
 GRADMILL_INLINE F atMost(F bound, F x) { return {_mm512_min_ps(bound.v, x.v)}; }
 
-GRADMILL_INLINE F loadU8(const uint8_t *p) {
-  return toFloat({_mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i *>(p)))});
+GRADMILL_INLINE F loadU8(const uint8_t* p) { return toFloat({_mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)))}); }
+GRADMILL_INLINE F loadI8(const int8_t* p) { return toFloat({_mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)))}); }
+GRADMILL_INLINE F loadU16(const uint16_t* p) {
+  return toFloat({_mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)))});
 }
-GRADMILL_INLINE F loadI8(const int8_t *p) {
-  return toFloat({_mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i *>(p)))});
-}
-GRADMILL_INLINE F loadU16(const uint16_t *p) {
-  return toFloat({_mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i *>(p)))});
-}
-GRADMILL_INLINE F loadI16(const int16_t *p) {
-  return toFloat({_mm512_cvtepi16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i *>(p)))});
+GRADMILL_INLINE F loadI16(const int16_t* p) {
+  return toFloat({_mm512_cvtepi16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)))});
 }
 
 GRADMILL_INLINE void transpose(F (&r)[16]) {
@@ -359,18 +380,18 @@ struct M {
 struct I {
   int32x4_t v;
   static constexpr int lanes = 4;
-  static GRADMILL_INLINE I load(const int32_t *p) { return {vld1q_s32(p)}; }
+  static GRADMILL_INLINE I load(const int32_t* p) { return {vld1q_s32(p)}; }
   static GRADMILL_INLINE I set(int32_t x) { return {vdupq_n_s32(x)}; }
-  GRADMILL_INLINE void store(int32_t *p) const { vst1q_s32(p, v); }
+  GRADMILL_INLINE void store(int32_t* p) const { vst1q_s32(p, v); }
 };
 struct F {
   float32x4_t v;
   static constexpr int lanes = 4;
-  static GRADMILL_INLINE F load(const float *p) { return {vld1q_f32(p)}; }
+  static GRADMILL_INLINE F load(const float* p) { return {vld1q_f32(p)}; }
   static GRADMILL_INLINE F set(float x) { return {vdupq_n_f32(x)}; }
   static GRADMILL_INLINE F zero() { return {vdupq_n_f32(0.0f)}; }
-  GRADMILL_INLINE void store(float *p) const { vst1q_f32(p, v); }
-  static GRADMILL_INLINE F loadPartial(const float *p, int n) {
+  GRADMILL_INLINE void store(float* p) const { vst1q_f32(p, v); }
+  static GRADMILL_INLINE F loadPartial(const float* p, int n) {
     if (n >= 4) return load(p);
     F r = zero();
     if (n > 0) r.v = vld1q_lane_f32(p, r.v, 0);
@@ -378,7 +399,7 @@ struct F {
     if (n > 2) r.v = vld1q_lane_f32(p + 2, r.v, 2);
     return r;
   }
-  GRADMILL_INLINE void storePartial(float *p, int n) const {
+  GRADMILL_INLINE void storePartial(float* p, int n) const {
     if (n >= 4) return store(p);
     if (n > 0) vst1q_lane_f32(p, v, 0);
     if (n > 1) vst1q_lane_f32(p + 1, v, 1);
@@ -415,11 +436,18 @@ GRADMILL_INLINE I operator-(I a, I b) { return {vsubq_s32(a.v, b.v)}; }
 GRADMILL_INLINE I operator&(I a, I b) { return {vandq_s32(a.v, b.v)}; }
 GRADMILL_INLINE I operator|(I a, I b) { return {vorrq_s32(a.v, b.v)}; }
 GRADMILL_INLINE I operator^(I a, I b) { return {veorq_s32(a.v, b.v)}; }
-template <int n> GRADMILL_INLINE I shiftLeft(I a) { return {vshlq_n_s32(a.v, n)}; }
-template <int n> GRADMILL_INLINE I shiftRight(I a) {
+template <int n>
+GRADMILL_INLINE I shiftLeft(I a) {
+  return {vshlq_n_s32(a.v, n)};
+}
+template <int n>
+GRADMILL_INLINE I shiftRight(I a) {
   return {vreinterpretq_s32_u32(vshrq_n_u32(vreinterpretq_u32_s32(a.v), n))};
 }
-template <int n> GRADMILL_INLINE I shiftRightArithmetic(I a) { return {vshrq_n_s32(a.v, n)}; }
+template <int n>
+GRADMILL_INLINE I shiftRightArithmetic(I a) {
+  return {vshrq_n_s32(a.v, n)};
+}
 
 GRADMILL_INLINE F asFloat(I a) { return {vreinterpretq_f32_s32(a.v)}; }
 GRADMILL_INLINE I asInt(F a) { return {vreinterpretq_s32_f32(a.v)}; }
@@ -430,18 +458,18 @@ GRADMILL_INLINE I truncate(F a) { return {vcvtq_s32_f32(a.v)}; }
 GRADMILL_INLINE F atLeast(F bound, F x) { return {vbslq_f32(vcgtq_f32(bound.v, x.v), bound.v, x.v)}; }
 GRADMILL_INLINE F atMost(F bound, F x) { return {vbslq_f32(vcltq_f32(bound.v, x.v), bound.v, x.v)}; }
 
-GRADMILL_INLINE F loadU8(const uint8_t *p) {
+GRADMILL_INLINE F loadU8(const uint8_t* p) {
   uint32_t bytes;
   __builtin_memcpy(&bytes, p, 4);
   return {vcvtq_f32_u32(vmovl_u16(vget_low_u16(vmovl_u8(vcreate_u8(bytes)))))};
 }
-GRADMILL_INLINE F loadI8(const int8_t *p) {
+GRADMILL_INLINE F loadI8(const int8_t* p) {
   uint32_t bytes;
   __builtin_memcpy(&bytes, p, 4);
   return {vcvtq_f32_s32(vmovl_s16(vget_low_s16(vmovl_s8(vcreate_s8(bytes)))))};
 }
-GRADMILL_INLINE F loadU16(const uint16_t *p) { return {vcvtq_f32_u32(vmovl_u16(vld1_u16(p)))}; }
-GRADMILL_INLINE F loadI16(const int16_t *p) { return {vcvtq_f32_s32(vmovl_s16(vld1_s16(p)))}; }
+GRADMILL_INLINE F loadU16(const uint16_t* p) { return {vcvtq_f32_u32(vmovl_u16(vld1_u16(p)))}; }
+GRADMILL_INLINE F loadI16(const int16_t* p) { return {vcvtq_f32_s32(vmovl_s16(vld1_s16(p)))}; }
 
 GRADMILL_INLINE void transpose(F (&r)[4]) {
   const float32x4x2_t a = vtrnq_f32(r[0].v, r[1].v), b = vtrnq_f32(r[2].v, r[3].v);
@@ -463,25 +491,25 @@ struct M {
 struct I {
   v128_t v;
   static constexpr int lanes = 4;
-  static GRADMILL_INLINE I load(const int32_t *p) { return {wasm_v128_load(p)}; }
+  static GRADMILL_INLINE I load(const int32_t* p) { return {wasm_v128_load(p)}; }
   static GRADMILL_INLINE I set(int32_t x) { return {wasm_i32x4_splat(x)}; }
-  GRADMILL_INLINE void store(int32_t *p) const { wasm_v128_store(p, v); }
+  GRADMILL_INLINE void store(int32_t* p) const { wasm_v128_store(p, v); }
 };
 struct F {
   v128_t v;
   static constexpr int lanes = 4;
-  static GRADMILL_INLINE F load(const float *p) { return {wasm_v128_load(p)}; }
+  static GRADMILL_INLINE F load(const float* p) { return {wasm_v128_load(p)}; }
   static GRADMILL_INLINE F set(float x) { return {wasm_f32x4_splat(x)}; }
   static GRADMILL_INLINE F zero() { return set(0.0f); }
-  GRADMILL_INLINE void store(float *p) const { wasm_v128_store(p, v); }
-  static GRADMILL_INLINE F loadPartial(const float *p, int n) {
+  GRADMILL_INLINE void store(float* p) const { wasm_v128_store(p, v); }
+  static GRADMILL_INLINE F loadPartial(const float* p, int n) {
     if (n >= 4) return load(p);
     if (n == 1) return {wasm_v128_load32_zero(p)};
     if (n <= 0) return zero();
     const v128_t low = wasm_v128_load64_zero(p);
     return {n == 2 ? low : wasm_v128_load32_lane(p + 2, low, 2)};
   }
-  GRADMILL_INLINE void storePartial(float *p, int n) const {
+  GRADMILL_INLINE void storePartial(float* p, int n) const {
     if (n >= 4) return store(p);
     if (n == 1) wasm_v128_store32_lane(p, v, 0);
     if (n < 2) return;
@@ -515,9 +543,18 @@ GRADMILL_INLINE I operator-(I a, I b) { return {wasm_i32x4_sub(a.v, b.v)}; }
 GRADMILL_INLINE I operator&(I a, I b) { return {wasm_v128_and(a.v, b.v)}; }
 GRADMILL_INLINE I operator|(I a, I b) { return {wasm_v128_or(a.v, b.v)}; }
 GRADMILL_INLINE I operator^(I a, I b) { return {wasm_v128_xor(a.v, b.v)}; }
-template <int n> GRADMILL_INLINE I shiftLeft(I a) { return {wasm_i32x4_shl(a.v, n)}; }
-template <int n> GRADMILL_INLINE I shiftRight(I a) { return {wasm_u32x4_shr(a.v, n)}; }
-template <int n> GRADMILL_INLINE I shiftRightArithmetic(I a) { return {wasm_i32x4_shr(a.v, n)}; }
+template <int n>
+GRADMILL_INLINE I shiftLeft(I a) {
+  return {wasm_i32x4_shl(a.v, n)};
+}
+template <int n>
+GRADMILL_INLINE I shiftRight(I a) {
+  return {wasm_u32x4_shr(a.v, n)};
+}
+template <int n>
+GRADMILL_INLINE I shiftRightArithmetic(I a) {
+  return {wasm_i32x4_shr(a.v, n)};
+}
 
 GRADMILL_INLINE F asFloat(I a) { return {a.v}; }
 GRADMILL_INLINE I asInt(F a) { return {a.v}; }
@@ -528,14 +565,14 @@ GRADMILL_INLINE I truncate(F a) { return {wasm_i32x4_trunc_sat_f32x4(a.v)}; }
 GRADMILL_INLINE F atLeast(F bound, F x) { return {wasm_f32x4_pmax(x.v, bound.v)}; }
 GRADMILL_INLINE F atMost(F bound, F x) { return {wasm_f32x4_pmin(x.v, bound.v)}; }
 
-GRADMILL_INLINE F loadU8(const uint8_t *p) {
+GRADMILL_INLINE F loadU8(const uint8_t* p) {
   return {wasm_f32x4_convert_i32x4(wasm_u32x4_extend_low_u16x8(wasm_u16x8_extend_low_u8x16(wasm_v128_load32_zero(p))))};
 }
-GRADMILL_INLINE F loadI8(const int8_t *p) {
+GRADMILL_INLINE F loadI8(const int8_t* p) {
   return {wasm_f32x4_convert_i32x4(wasm_i32x4_extend_low_i16x8(wasm_i16x8_extend_low_i8x16(wasm_v128_load32_zero(p))))};
 }
-GRADMILL_INLINE F loadU16(const uint16_t *p) { return {wasm_f32x4_convert_i32x4(wasm_u32x4_load16x4(p))}; }
-GRADMILL_INLINE F loadI16(const int16_t *p) { return {wasm_f32x4_convert_i32x4(wasm_i32x4_load16x4(p))}; }
+GRADMILL_INLINE F loadU16(const uint16_t* p) { return {wasm_f32x4_convert_i32x4(wasm_u32x4_load16x4(p))}; }
+GRADMILL_INLINE F loadI16(const int16_t* p) { return {wasm_f32x4_convert_i32x4(wasm_i32x4_load16x4(p))}; }
 
 GRADMILL_INLINE void transpose(F (&r)[4]) {
   const v128_t a = wasm_i32x4_shuffle(r[0].v, r[1].v, 0, 4, 1, 5), b = wasm_i32x4_shuffle(r[0].v, r[1].v, 2, 6, 3, 7);
@@ -553,10 +590,18 @@ GRADMILL_INLINE F fma(F a, F b, F c) { return a * b + c; }
 GRADMILL_INLINE F fnma(F a, F b, F c) { return c - a * b; }
 #endif
 
-template <class To> To bitcast(F) = delete;
-template <class To> To bitcast(I) = delete;
-template <> GRADMILL_INLINE F bitcast<F>(I a) { return asFloat(a); }
-template <> GRADMILL_INLINE I bitcast<I>(F a) { return asInt(a); }
+template <class To>
+To bitcast(F) = delete;
+template <class To>
+To bitcast(I) = delete;
+template <>
+GRADMILL_INLINE F bitcast<F>(I a) {
+  return asFloat(a);
+}
+template <>
+GRADMILL_INLINE I bitcast<I>(F a) {
+  return asInt(a);
+}
 
 GRADMILL_INLINE M gt(F a, F b) { return lt(b, a); }
 GRADMILL_INLINE M ge(F a, F b) { return le(b, a); }
@@ -581,9 +626,9 @@ GRADMILL_INLINE F roundToNearest(F a) {
   return (a + magic) - magic;
 }
 
-GRADMILL_INLINE F loadI32(const int32_t *p) { return toFloat(I::load(p)); }
+GRADMILL_INLINE F loadI32(const int32_t* p) { return toFloat(I::load(p)); }
 
-GRADMILL_INLINE void prefetch(const void *p) { __builtin_prefetch(p); }
+GRADMILL_INLINE void prefetch(const void* p) { __builtin_prefetch(p); }
 
 static_assert(F::lanes == I::lanes && 16 % F::lanes == 0, "a reduction has 16 virtual lanes");
 static_assert(gemmRows * gemmVectors + gemmVectors + 2 <= vectorRegisters, "the GEMM tile must stay in registers");

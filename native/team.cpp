@@ -151,7 +151,8 @@ size_t scratchBytes() {
     size_t most = 0;
     const char* names[4];
     const int count = supportedIsas(names);
-    for (int i = 0; i < count; i++) most = std::max({most, kernelTable(names[i], false)->scratchBytes, kernelTable(names[i], true)->scratchBytes});
+    for (int i = 0; i < count; i++)
+      most = std::max({most, kernelTable(names[i], false)->scratchBytes, kernelTable(names[i], true)->scratchBytes});
     return most;
   }();
   return bytes;
@@ -193,9 +194,8 @@ void leaveTeam(const void* owner) {
   __atomic_store_n(&t.pending, uint32_t(t.queue.size()), __ATOMIC_RELAXED);
   for (auto& member : t.members)
     if (owned(member->leads)) __atomic_store_n(&member->leads->abandon, 1, __ATOMIC_RELEASE);
-  t.released.wait(lock, [&] {
-    return std::none_of(t.members.begin(), t.members.end(), [&](const auto& member) { return owned(member->leads); });
-  });
+  t.released.wait(
+      lock, [&] { return std::none_of(t.members.begin(), t.members.end(), [&](const auto& member) { return owned(member->leads); }); });
   if (--t.environments > 0) return;
   // The next environment may join before these threads have ended: it gets new ones.
   const auto members = std::move(t.members);

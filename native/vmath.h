@@ -13,7 +13,8 @@ namespace {
 
 // c₀ + c₁x + c₂x² + …
 GRADMILL_INLINE F polynomial(F, float c) { return F::set(c); }
-template <class... Rest> GRADMILL_INLINE F polynomial(F x, float c, Rest... rest) {
+template <class... Rest>
+GRADMILL_INLINE F polynomial(F x, float c, Rest... rest) {
   return fma(polynomial(x, rest...), x, F::set(c));
 }
 
@@ -101,8 +102,8 @@ GRADMILL_INLINE LogParts splitMantissa(F x) {
 // n·ln2 + log(1 + f) + c, with log(1 + f) = f − f²/2 + f³·p(f), relative error of the approximation 2^-27.3.
 GRADMILL_INLINE F logFromParts(F n, F f, F c) {
   const F f2 = f * f;
-  const F p = polynomial(f, 0.3333333135f, -0.2500082254f, 0.2000124902f, -0.1662332416f, 0.1420133263f, -0.1316010356f,
-                         0.1276417375f, -0.07637698203f);
+  const F p = polynomial(f, 0.3333333135f, -0.2500082254f, 0.2000124902f, -0.1662332416f, 0.1420133263f, -0.1316010356f, 0.1276417375f,
+                         -0.07637698203f);
   F y = fma(f * f2, p, c);
   y = fnma(n, F::set(2.12194440e-4f), y);
   y = fnma(F::set(0.5f), f2, y);
@@ -141,11 +142,10 @@ GRADMILL_INLINE F log1p(F x) {
 // |x| < 0.921875: x + x·p(x²); else 1 − exp(g(|x|)), g fitted to log(erfc). Error ≤ 1.10 / 1.28 ulp.
 GRADMILL_INLINE F erf(F x) {
   const F a = abs(x);
-  const F p = polynomial(a * a, 0.1283791512f, -0.3761249781f, 0.1128184348f, -0.02676734887f, 0.004994038027f,
-                         -0.00059945049f);
+  const F p = polynomial(a * a, 0.1283791512f, -0.3761249781f, 0.1128184348f, -0.02676734887f, 0.004994038027f, -0.00059945049f);
   const F small = fma(a, p, a);
-  const F g = polynomial(atMost(F::set(4.0f), a), -0.0001985558629f, -1.127663732f, -0.6372022629f, -0.1039140448f,
-                         0.02221846581f, -0.003041097429f, 0.0001957211061f);
+  const F g = polynomial(atMost(F::set(4.0f), a), -0.0001985558629f, -1.127663732f, -0.6372022629f, -0.1039140448f, 0.02221846581f,
+                         -0.003041097429f, 0.0001957211061f);
   const F large = F::set(1.0f) - expInRange(g);
   return select(lt(a, F::set(0.921875f)), small, large) | signBit(x);
 }
@@ -176,8 +176,7 @@ GRADMILL_INLINE F sinOfTurns(F t, int quadrants) {
   const F magic = F::set(12582912.0f), quarters = t * F::set(4.0f), rounded = quarters + magic;
   const F r = quarters - (rounded - magic), r2 = r * r;
   const I q = bitcast<I>(rounded) + I::set(quadrants);
-  const F s = fma(r, F::set(1.57079637f), r * polynomial(r2, -4.879794702e-8f, -0.64596349f, 0.07968037575f,
-                                                         -0.004602577072f));
+  const F s = fma(r, F::set(1.57079637f), r * polynomial(r2, -4.879794702e-8f, -0.64596349f, 0.07968037575f, -0.004602577072f));
   const F c = polynomial(r2, 1.0f, -1.233700514f, 0.2536686361f, -0.02085651085f, 0.0008967107278f);
   const M odd = eq(q & I::set(1), I::set(1));
   return select(odd, c, s) ^ shiftLeft<30>(q & I::set(2));

@@ -96,12 +96,7 @@ export function recordLoss(
   const rowLoss = plan.buffer('rowLoss', [rows]);
   const dX = plan.training ? plan.buffer('dX', x.shape) : undefined;
   plan.emit(loss.name, [rows, columns], { x, ...target, rowLoss, seed, dX }, loss.immediates);
-  plan.emit(
-    'lossTotal',
-    [rows, loss.classes ? 1 : columns],
-    { rowLoss, loss: value, totals },
-    { reduction: loss.immediates.reduction },
-  );
+  plan.emit('lossTotal', [rows, loss.classes ? 1 : columns], { rowLoss, loss: value, totals }, { reduction: loss.immediates.reduction });
   return dX;
 }
 

@@ -113,13 +113,18 @@ export function loadNative({ isa: wanted, threads: asked, strict }: Choice): Eng
 }
 
 function load(): Addon {
+  const help = 'install a C++ compiler and CMake, then run `npx gradmill build`';
+  let addon: Partial<Addon>;
   try {
-    return createRequire(import.meta.url)(ADDON) as Addon;
+    addon = createRequire(import.meta.url)(ADDON) as Partial<Addon>;
   } catch (cause) {
     const missing = (cause as NodeJS.ErrnoException).code === 'MODULE_NOT_FOUND';
     const what = missing ? 'the native addon is not built' : `the native addon does not load (${(cause as Error).message})`;
-    throw new GradmillError('backend-unavailable', `${what}: install a C++ compiler and CMake, then run \`npx gradmill build\``, { cause });
+    throw new GradmillError('backend-unavailable', `${what}: ${help}`, { cause });
   }
+  if (!Array.isArray(addon.isas) || !Array.isArray(addon.ops) || typeof addon.gemm !== 'function')
+    throw new GradmillError('backend-unavailable', `the native addon is not one of this version: ${help}`);
+  return addon as Addon;
 }
 
 /** An addon for another processor, or miscompiled, must not train: one known product. */

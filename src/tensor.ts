@@ -99,7 +99,8 @@ export function tensor(data: NumericArray | readonly number[], shape: readonly n
 
 function floatsOf(what: string, numbers: readonly unknown[]): NumericArray {
   const rows = toRows(what, numbers as readonly number[]);
-  if (shapeOf(numbers).length > 1) throw new GradmillError('invalid-argument', `${what}: expected a flat array of numbers, got nested arrays`);
+  if (shapeOf(numbers).length > 1)
+    throw new GradmillError('invalid-argument', `${what}: expected a flat array of numbers, got nested arrays`);
   return flattened(rows);
 }
 

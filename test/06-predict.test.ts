@@ -51,15 +51,18 @@ describe('the numbers', () => {
     }
   });
 
-  test.each([1, 2, 3, 15, 16, 17, 255, 256, 257, 1000])('of %d rows are those of each row alone, on any thread, bit for bit', async (rows) => {
-    const model = network();
-    const x = inputs(rows);
-    const all = await model.predict(x);
-    expect(bitsOf(model.predictSync(x))).toEqual(bitsOf(all));
-    const alone = new Float32Array(rows * units);
-    for (let row = 0; row < rows; row++) alone.set(model.predictSync(x.data.slice(row * columns, (row + 1) * columns)).data, row * units);
-    expect(bitsOf(alone)).toEqual(bitsOf(all.data));
-  });
+  test.each([1, 2, 3, 15, 16, 17, 255, 256, 257, 1000])(
+    'of %d rows are those of each row alone, on any thread, bit for bit',
+    async (rows) => {
+      const model = network();
+      const x = inputs(rows);
+      const all = await model.predict(x);
+      expect(bitsOf(model.predictSync(x))).toEqual(bitsOf(all));
+      const alone = new Float32Array(rows * units);
+      for (let row = 0; row < rows; row++) alone.set(model.predictSync(x.data.slice(row * columns, (row + 1) * columns)).data, row * units);
+      expect(bitsOf(alone)).toEqual(bitsOf(all.data));
+    },
+  );
 
   test('need no compilation, and are the same after it', async () => {
     const model = network();

@@ -46,7 +46,12 @@ const y = [0, 1, 2, 0, 1, 2, 0, 1];
 const rows = (units: number) => tensor(new Float32Array(8 * units).fill(0.5), [8, units]);
 
 const network = (options: Partial<SequentialOptions> = {}) =>
-  sequential({ inputShape: [4], seed: 11, layers: [dense({ units: 5, activation: 'tanh' }), dense({ units: 3, name: 'logits' })], ...options });
+  sequential({
+    inputShape: [4],
+    seed: 11,
+    layers: [dense({ units: 5, activation: 'tanh' }), dense({ units: 3, name: 'logits' })],
+    ...options,
+  });
 function compiled(options = {}) {
   const model = network();
   model.compile({ optimizer: adam({ learningRate: 0.01 }), loss: 'softmaxCrossEntropy', metrics: ['accuracy'], ...options });
@@ -85,12 +90,23 @@ describe('what was saved comes back', () => {
       ['logits/bias', [3]],
     ]);
     expect(metadata).toMatchObject({ format: 'gradmill-model-1', gradmill: VERSION, note: 'αβ "quoted"' });
-    expect(JSON.parse(metadata.model)).toMatchObject({ inputShape: [4], seed: 11, layers: [{ kind: 'dense', name: 'dense1', units: 5 }, { name: 'logits' }] });
+    expect(JSON.parse(metadata.model)).toMatchObject({
+      inputShape: [4],
+      seed: 11,
+      layers: [{ kind: 'dense', name: 'dense1', units: 5 }, { name: 'logits' }],
+    });
   });
 
   test.each(ACTIVATION_NAMES)('activation %s', async (name) => {
-    for (const layer of [activation(name), activation({ name: 'elu', alpha: 0.3 }), activation({ name: 'leakyRelu', negativeSlope: 0.5 })]) {
-      const model = sequential({ inputShape: [4], layers: [dense({ units: 6, activation: layer }), layer, dense({ units: 2, activation: name })] });
+    for (const layer of [
+      activation(name),
+      activation({ name: 'elu', alpha: 0.3 }),
+      activation({ name: 'leakyRelu', negativeSlope: 0.5 }),
+    ]) {
+      const model = sequential({
+        inputShape: [4],
+        layers: [dense({ units: 6, activation: layer }), layer, dense({ units: 2, activation: name })],
+      });
       await model.save(path);
       const loaded = await loadModel(path);
       expect(bitsOf(await loaded.predict(x))).toEqual(bitsOf(await model.predict(x)));
@@ -102,7 +118,11 @@ describe('what was saved comes back', () => {
     const layers = [
       dense({ units: 3, useBias: false, kernelInitializer: heNormal(), name: 'ähnlich 1' }),
       dense({ units: 2, kernelInitializer: truncatedNormal({ standardDeviation: 0.1 }), biasInitializer: constant({ value: 0.25 }) }),
-      dense({ units: 2, kernelInitializer: varianceScaling({ scale: 3, mode: 'fanOut', distribution: 'uniform' }), biasInitializer: 'ones' }),
+      dense({
+        units: 2,
+        kernelInitializer: varianceScaling({ scale: 3, mode: 'fanOut', distribution: 'uniform' }),
+        biasInitializer: 'ones',
+      }),
     ];
     const model = sequential({ inputShape: [2, 2], layers });
     await model.save(path);
@@ -212,21 +232,39 @@ describe('save', () => {
 
   const model = network();
   const cases: Record<string, [call: () => unknown, says: RegExp]> = {
-    'into a folder that is not there': [() => model.save(join(folder, 'no', 'model')), /^file-io: cannot write '.*no\/model': no such file or directory/],
+    'into a folder that is not there': [
+      () => model.save(join(folder, 'no', 'model')),
+      /^file-io: cannot write '.*no\/model': no such file or directory/,
+    ],
     'over a folder': [() => model.save(folder), /^file-io: cannot write '.*': exists and is not a regular file$/],
     'over a device': [() => model.save('/dev/full'), /^file-io: cannot write '\/dev\/full': /],
     'into a file as if it were a folder': [() => model.save('/dev/null/model'), /^file-io: /],
     'with too long a name': [() => model.save(join(folder, 'n'.repeat(300))), /^file-io: /],
-    'nowhere': [() => model.save(''), /^invalid-argument: save: expected a path, got ''$/],
+    nowhere: [() => model.save(''), /^invalid-argument: save: expected a path, got ''$/],
     'to a name with a zero byte': [() => model.save('a\0b'), /^invalid-argument: save: expected a path, got /],
     'to a number': [() => model.save(any(5)), /^invalid-argument: save: expected a path, got 5$/],
     'to nothing': [() => model.save(any(undefined)), /^invalid-argument: save: expected a path, got undefined$/],
-    'with a misspelt option': [() => model.save(path, any({ metdata: {} })), /^unknown-name: unknown option of save 'metdata', did you mean 'metadata'\?$/],
+    'with a misspelt option': [
+      () => model.save(path, any({ metdata: {} })),
+      /^unknown-name: unknown option of save 'metdata', did you mean 'metadata'\?$/,
+    ],
     'with metadata that is no object': [() => model.save(path, { metadata: any(null) }), /^invalid-argument: save: metadata: /],
-    'with metadata that is a list': [() => model.save(path, { metadata: any(['a']) }), /^invalid-argument: save: metadata: expected an object of options, got an array of 1$/],
-    'with a number in metadata': [() => model.save(path, { metadata: { a: any(5) } }), /^invalid-argument: save: metadata: 'a': expected text, got 5$/],
-    'with nothing in metadata': [() => model.save(path, { metadata: { a: any(undefined) } }), /^invalid-argument: save: metadata: 'a': expected text, got undefined$/],
-    'with a key of our own': [() => model.save(path, { metadata: { model: '{}' } }), /^invalid-argument: save: metadata: the key 'model' is gradmill's own$/],
+    'with metadata that is a list': [
+      () => model.save(path, { metadata: any(['a']) }),
+      /^invalid-argument: save: metadata: expected an object of options, got an array of 1$/,
+    ],
+    'with a number in metadata': [
+      () => model.save(path, { metadata: { a: any(5) } }),
+      /^invalid-argument: save: metadata: 'a': expected text, got 5$/,
+    ],
+    'with nothing in metadata': [
+      () => model.save(path, { metadata: { a: any(undefined) } }),
+      /^invalid-argument: save: metadata: 'a': expected text, got undefined$/,
+    ],
+    'with a key of our own': [
+      () => model.save(path, { metadata: { model: '{}' } }),
+      /^invalid-argument: save: metadata: the key 'model' is gradmill's own$/,
+    ],
     'with more metadata than a header holds': [() => model.save(path, { metadata: { a: 'a'.repeat(17 * 2 ** 20) } }), /^size-overflow: /],
   };
   test.each(Object.entries(cases))('%s', async (_, [call, says]) => {
@@ -243,7 +281,10 @@ describe('save', () => {
 
 describe('loadModel', () => {
   const cases: Record<string, [call: () => unknown, says: RegExp]> = {
-    'of a file that is not there': [() => loadModel(join(folder, 'nothing')), /^file-io: cannot read '.*nothing': no such file or directory \(ENOENT\)$/],
+    'of a file that is not there': [
+      () => loadModel(join(folder, 'nothing')),
+      /^file-io: cannot read '.*nothing': no such file or directory \(ENOENT\)$/,
+    ],
     'of a folder': [() => loadModel(folder), /^file-io: cannot read '.*': not a regular file$/],
     'of a device that never ends': [() => loadModel('/dev/zero'), /^file-io: cannot read '\/dev\/zero': not a regular file$/],
     'of a link that leads to itself': [
@@ -320,9 +361,17 @@ describe('a file that somebody tampered with', () => {
     'JSON that is null': [() => ({ json: 'null' }), /model: expected an object of options, got null$/],
     'deep JSON': [() => ({ json: `{"layers":${'['.repeat(1e5)}${']'.repeat(1e5)}}` }), /./],
     'a polluted prototype': [() => ({ json: '{"__proto__":{"units":1},"inputShape":[4]}' }), /unknown option of model '__proto__'/],
-    'a polluted prototype in a layer': [() => ({ json: '{"inputShape":[4],"seed":1,"layers":[{"kind":"dense","units":5,"__proto__":{"polluted":1}}]}' }), /unknown option of dense '__proto__'/],
+    'a polluted prototype in a layer': [
+      () => ({ json: '{"inputShape":[4],"seed":1,"layers":[{"kind":"dense","units":5,"__proto__":{"polluted":1}}]}' }),
+      /unknown option of dense '__proto__'/,
+    ],
     'a polluted prototype in the optimizer': [
-      () => ({ json: JSON.stringify({ ...parts.config, training: 0 }).replace('"training":0', '"training":{"optimizer":{"name":"sgd","__proto__":{"polluted":1}},"loss":"huber","metrics":[]}') }),
+      () => ({
+        json: JSON.stringify({ ...parts.config, training: 0 }).replace(
+          '"training":0',
+          '"training":{"optimizer":{"name":"sgd","__proto__":{"polluted":1}},"loss":"huber","metrics":[]}',
+        ),
+      }),
       /unknown option of sgd '__proto__'/,
     ],
     'a constructor': [() => config({ constructor: { prototype: {} } }), /unknown option of model 'constructor'/],
@@ -333,7 +382,10 @@ describe('a file that somebody tampered with', () => {
     'an unknown kind of layer': [() => layer({ kind: 'Dense' }), /unknown layer 'Dense', did you mean 'dense'\?$/],
     'a kind that every object has': [() => layer({ kind: 'toString' }), /unknown layer 'toString'/],
     'huge units': [() => layer({ units: 2 ** 31 }), /units: expected at most 2147483647/],
-    'units that no file holds': [() => layer({ units: 2 ** 30 }), /weight 'dense1\/kernel': expected \[4, 1073741824\], the file has shape \[4, 5\]$/],
+    'units that no file holds': [
+      () => layer({ units: 2 ** 30 }),
+      /weight 'dense1\/kernel': expected \[4, 1073741824\], the file has shape \[4, 5\]$/,
+    ],
     'negative units': [() => layer({ units: -1 }), /units: expected at least 1, got -1$/],
     'units as text': [() => layer({ units: '5' }), /units: expected a whole number, got '5'$/],
     'a layer option that does not exist': [() => layer({ unit: 5 }), /unknown option of dense 'unit'/],
@@ -341,35 +393,91 @@ describe('a file that somebody tampered with', () => {
     'a name with a slash': [() => layer({ name: '../dense1' }), /expected a name of 1 to 100 characters/],
     'a name twice': [() => layer({ name: 'logits' }), /another layer is named 'logits' too$/],
     'another name': [() => layer({ name: 'dense9' }), /weight 'dense1\/kernel': expected no such weight, the file has shape \[4, 5\]$/],
-    'an activation made by hand': [() => layer({ activation: { activation: { name: 'relu', code: 99, parameter: 0, derivativeNeedsInput: false } } }), /activation: expected a name, got undefined$/],
-    'an initialiser made by hand': [() => layer({ kernelInitializer: { record: 'function' } }), /initialiser \(dense: kernelInitializer\): expected a name/],
-    'a misspelt initialiser': [() => layer({ kernelInitializer: { name: 'constructor' } }), /unknown initialiser \(dense: kernelInitializer\) 'constructor'/],
+    'an activation made by hand': [
+      () => layer({ activation: { activation: { name: 'relu', code: 99, parameter: 0, derivativeNeedsInput: false } } }),
+      /activation: expected a name, got undefined$/,
+    ],
+    'an initialiser made by hand': [
+      () => layer({ kernelInitializer: { record: 'function' } }),
+      /initialiser \(dense: kernelInitializer\): expected a name/,
+    ],
+    'a misspelt initialiser': [
+      () => layer({ kernelInitializer: { name: 'constructor' } }),
+      /unknown initialiser \(dense: kernelInitializer\) 'constructor'/,
+    ],
     'a giant inputShape': [() => config({ inputShape: [2 ** 31] }), /inputShape\[0\]: expected at most 2147483647/],
     'an inputShape that overflows': [() => config({ inputShape: [2 ** 30, 2 ** 30] }), /has more than 2147483647 numbers$/],
     'an inputShape that no file holds': [() => config({ inputShape: [2 ** 30] }), /weight 'dense1\/kernel': expected \[1073741824, 5\]/],
-    'an endless inputShape': [() => config({ inputShape: new Array(20_000).fill(1) }), /inputShape: expected at most 10000 elements, got 20000$/],
+    'an endless inputShape': [
+      () => config({ inputShape: new Array(20_000).fill(1) }),
+      /inputShape: expected at most 10000 elements, got 20000$/,
+    ],
     'a giant input without weights': [
-      () => ({ ...config({ inputShape: [2 ** 30], inputScaling: { mean: 0, standardDeviation: 1 }, layers: [{ kind: 'activation', name: 'a', activation: 'relu' }], training: undefined }), tensors: [] }),
+      () => ({
+        ...config({
+          inputShape: [2 ** 30],
+          inputScaling: { mean: 0, standardDeviation: 1 },
+          layers: [{ kind: 'activation', name: 'a', activation: 'relu' }],
+          training: undefined,
+        }),
+        tensors: [],
+      }),
       /an input of 1073741824 numbers for 0 weights$/,
     ],
-    'endless layers': [() => ({ ...config({ layers: new Array(50_000).fill({ kind: 'activation', activation: 'relu' }) }), tensors: [] }), /layers: expected at most 10000 elements/],
+    'endless layers': [
+      () => ({ ...config({ layers: new Array(50_000).fill({ kind: 'activation', activation: 'relu' }) }), tensors: [] }),
+      /layers: expected at most 10000 elements/,
+    ],
     'a negative seed': [() => config({ seed: -1 }), /seed: expected at least 0, got -1$/],
-    'a scaling of another width': [() => config({ inputScaling: { mean: [1], standardDeviation: 1 } }), /inputScaling: mean: expected a number or 4 numbers, got 1$/],
-    'a deviation of 0': [() => config({ inputScaling: { mean: 0, standardDeviation: 0 } }), /standardDeviation: expected more than 0, got 0$/],
+    'a scaling of another width': [
+      () => config({ inputScaling: { mean: [1], standardDeviation: 1 } }),
+      /inputScaling: mean: expected a number or 4 numbers, got 1$/,
+    ],
+    'a deviation of 0': [
+      () => config({ inputScaling: { mean: 0, standardDeviation: 0 } }),
+      /standardDeviation: expected more than 0, got 0$/,
+    ],
     'a scaling that is null': [() => config({ inputScaling: null }), /inputScaling: expected an object of options, got null$/],
     'training that is null': [() => config({ training: null }), /training: expected an object of options, got null$/],
     'an optimizer that is null': [() => config({ training: { optimizer: null, loss: 'huber', metrics: [] } }), /model: optimizer/],
-    'an unknown optimizer': [() => config({ training: { optimizer: { name: 'adamw' }, loss: 'huber', metrics: [] } }), /unknown optimizer 'adamw', did you mean 'adamW'\?$/],
-    'an unknown loss': [() => config({ training: { optimizer: { name: 'sgd' }, loss: 'toString', metrics: [] } }), /unknown loss 'toString'/],
-    'an unknown metric': [() => config({ training: { optimizer: { name: 'sgd' }, loss: 'huber', metrics: ['f1'] } }), /unknown metric 'f1'/],
+    'an unknown optimizer': [
+      () => config({ training: { optimizer: { name: 'adamw' }, loss: 'huber', metrics: [] } }),
+      /unknown optimizer 'adamw', did you mean 'adamW'\?$/,
+    ],
+    'an unknown loss': [
+      () => config({ training: { optimizer: { name: 'sgd' }, loss: 'toString', metrics: [] } }),
+      /unknown loss 'toString'/,
+    ],
+    'an unknown metric': [
+      () => config({ training: { optimizer: { name: 'sgd' }, loss: 'huber', metrics: ['f1'] } }),
+      /unknown metric 'f1'/,
+    ],
     'a weight too few': [() => ({ tensors: parts.tensors.slice(1) }), /weight 'dense1\/kernel' is missing$/],
     'no weights': [() => ({ tensors: [] }), /weight 'dense1\/kernel' is missing$/],
-    'a weight too many': [() => ({ tensors: [...parts.tensors, { name: 'extra/kernel', shape: [1], dtype: 'F32', data: new Float32Array(1) }] }), /weight 'extra\/kernel': expected no such weight/],
-    'weights under another name': [() => weight(({ name }) => ({ name: name.replace('kernel', 'kernal') })), /weight 'dense1\/kernal': expected no such weight, the file has shape \[4, 5\]$/],
-    'a weight turned round': [() => weight(({ shape }) => ({ shape: [...shape].reverse() })), /weight 'dense1\/kernel': expected \[4, 5\], the file has shape \[5, 4\]$/],
-    'a flat weight': [() => weight(({ data }) => ({ shape: [data.length] })), /weight 'dense1\/kernel': expected \[4, 5\], the file has shape \[20\]$/],
-    'a NaN': [() => weight(({ data }, i) => ({ data: i === 3 ? replaced(data, 2, NaN) : data })), /'logits\/bias': element 2: expected a number that is finite in float32, got NaN$/],
-    'an infinity': [() => weight(({ data }, i) => ({ data: i === 0 ? replaced(data, 19, -Infinity) : data })), /'dense1\/kernel': element 19: .* got -Infinity$/],
+    'a weight too many': [
+      () => ({ tensors: [...parts.tensors, { name: 'extra/kernel', shape: [1], dtype: 'F32', data: new Float32Array(1) }] }),
+      /weight 'extra\/kernel': expected no such weight/,
+    ],
+    'weights under another name': [
+      () => weight(({ name }) => ({ name: name.replace('kernel', 'kernal') })),
+      /weight 'dense1\/kernal': expected no such weight, the file has shape \[4, 5\]$/,
+    ],
+    'a weight turned round': [
+      () => weight(({ shape }) => ({ shape: [...shape].reverse() })),
+      /weight 'dense1\/kernel': expected \[4, 5\], the file has shape \[5, 4\]$/,
+    ],
+    'a flat weight': [
+      () => weight(({ data }) => ({ shape: [data.length] })),
+      /weight 'dense1\/kernel': expected \[4, 5\], the file has shape \[20\]$/,
+    ],
+    'a NaN': [
+      () => weight(({ data }, i) => ({ data: i === 3 ? replaced(data, 2, NaN) : data })),
+      /'logits\/bias': element 2: expected a number that is finite in float32, got NaN$/,
+    ],
+    'an infinity': [
+      () => weight(({ data }, i) => ({ data: i === 0 ? replaced(data, 19, -Infinity) : data })),
+      /'dense1\/kernel': element 19: .* got -Infinity$/,
+    ],
   };
   test.each(Object.entries(cases))('%s', async (_, [change, says]) => {
     const said = await refusal(() => load(change()));
@@ -389,7 +497,28 @@ describe('a file that somebody tampered with', () => {
     copy[key] = put(copy[key], rest, junk);
     return copy;
   };
-  const junk = [null, true, -1, 0, 0.5, 2 ** 31, 2 ** 53, 1e308, 1e39, '', 'a', 'toString', '__proto__', [], [[]], {}, { name: 'adam' }, { length: 1e9 }, [null], 'x'.repeat(1e5)];
+  const junk = [
+    null,
+    true,
+    -1,
+    0,
+    0.5,
+    2 ** 31,
+    2 ** 53,
+    1e308,
+    1e39,
+    '',
+    'a',
+    'toString',
+    '__proto__',
+    [],
+    [[]],
+    {},
+    { name: 'adam' },
+    { length: 1e9 },
+    [null],
+    'x'.repeat(1e5),
+  ];
 
   test('anything anywhere is refused, or means what it says', async () => {
     const model = sequential({
@@ -397,7 +526,12 @@ describe('a file that somebody tampered with', () => {
       seed: 3,
       inputScaling: { mean: [1, 2, 3, 4], standardDeviation: 2 },
       layers: [
-        dense({ units: 3, activation: { name: 'elu', alpha: 0.5 }, kernelInitializer: truncatedNormal({ standardDeviation: 0.2 }), name: 'one' }),
+        dense({
+          units: 3,
+          activation: { name: 'elu', alpha: 0.5 },
+          kernelInitializer: truncatedNormal({ standardDeviation: 0.2 }),
+          name: 'one',
+        }),
         activation({ name: 'leakyRelu', negativeSlope: 0.1 }),
         dense({ units: 2, useBias: false }),
       ],
@@ -419,7 +553,8 @@ describe('a file that somebody tampered with', () => {
             expect(error).toBeInstanceOf(GradmillError);
           });
         } catch (error) {
-          if (!(error instanceof GradmillError)) throw new Error(`${place.join('.')} = ${JSON.stringify(value).slice(0, 50)}`, { cause: error });
+          if (!(error instanceof GradmillError))
+            throw new Error(`${place.join('.')} = ${JSON.stringify(value).slice(0, 50)}`, { cause: error });
           expect(['file-invalid', 'out-of-memory']).toContain(error.code);
           expect(error.message.length).toBeLessThan(700);
         }

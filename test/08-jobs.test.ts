@@ -1,6 +1,6 @@
 // Calls on one model: their order, what a busy model refuses, stopping by a signal, data that goes away meanwhile, the end.
 import { getEventListeners } from 'node:events';
-import { describe, expect, test } from 'vitest';
+import { describe, expect, test, vi } from 'vitest';
 import { adam, dense, type FitOptions, GradmillError, sequential, sgd, tensor } from '../src/index.js';
 import { engine } from '../src/engine.js';
 import { bitsOf } from './bits.js';
@@ -49,7 +49,10 @@ describe('calls on one model', () => {
 
   test('that fail do not hold up the next', async () => {
     const model = network();
-    const bad = model.fit(x, Uint8Array.from(y, () => 9));
+    const bad = model.fit(
+      x,
+      Uint8Array.from(y, () => 9),
+    );
     const stopped = new AbortController();
     const long = model.fit(x, y, { ...endless, signal: stopped.signal });
     const good = model.predict(x);
@@ -295,7 +298,13 @@ describe('a signal', () => {
     const { signal } = stop;
     const ways: FitOptions[] = [{}, { epochs: 3, onBatch: () => undefined }, { validationSplit: 0.5 }];
     for (const options of ways) await model.fit(x, y, { ...options, signal });
-    await reasonOf(model.fit(x, Uint8Array.from(y, () => 99), { signal }));
+    await reasonOf(
+      model.fit(
+        x,
+        Uint8Array.from(y, () => 99),
+        { signal },
+      ),
+    );
     await reasonOf(model.fit(x, y, { onEpoch: () => Promise.reject(new Error('x')), signal }));
     expect(getEventListeners(signal, 'abort')).toEqual([]);
     const fits = Promise.allSettled([model.fit(x, y, { ...endless, signal }), model.fit(x, y, { ...endless, signal })]);
@@ -413,7 +422,14 @@ describe('dispose', () => {
   test('rejects rather than throws where a promise is promised', () => {
     const model = network();
     model.dispose();
-    const results = [model.fit(x, y), model.predict(x), model.evaluate(x, y), model.trainOnBatch(x, y), model.gradients(x, y), model.save('a')];
+    const results = [
+      model.fit(x, y),
+      model.predict(x),
+      model.evaluate(x, y),
+      model.trainOnBatch(x, y),
+      model.gradients(x, y),
+      model.save('a'),
+    ];
     for (const result of results) {
       expect(result).toBeInstanceOf(Promise);
       result.catch(() => undefined);
@@ -424,14 +440,13 @@ describe('dispose', () => {
 describe('without memory', () => {
   /** Runs with an engine that grants nothing. */
   async function starving(call: () => unknown): Promise<string> {
-    const { allocate } = engine();
-    engine().allocate = () => {
+    const allocate = vi.spyOn(engine(), 'allocate').mockImplementation(() => {
       throw new GradmillError('out-of-memory', 'none left');
-    };
+    });
     try {
       return await refusal(call);
     } finally {
-      engine().allocate = allocate;
+      allocate.mockRestore();
     }
   }
 
@@ -441,7 +456,9 @@ describe('without memory', () => {
     await twin.fit(x, y);
     const none = 'out-of-memory: none left';
     expect(await starving(() => model.compile({ optimizer: sgd(), loss: 'softmaxCrossEntropy' }))).toBe(none);
-    expect(await starving(() => model.trainOnBatch(tensor(new Float32Array(4000 * columns), [4000, columns]), new Uint8Array(4000)))).toBe(none);
+    expect(await starving(() => model.trainOnBatch(tensor(new Float32Array(4000 * columns), [4000, columns]), new Uint8Array(4000)))).toBe(
+      none,
+    );
     expect(await starving(() => model.predict(tensor(new Float32Array(90_000 * columns), [90_000, columns])))).toBe(none);
     await model.fit(x, y);
     await twin.fit(x, y);

@@ -5,7 +5,7 @@ import { afterAll, describe, expect, test } from 'vitest';
 import { engine } from '../src/engine.js';
 import type { OpName } from '../src/ops.js';
 import { activationImmediates, ELEMENTWISE, randomCase, type Sizes } from './cases.js';
-import { expectSameBits, onEngine, onReference, type OpCase, type Outcome, ran, Random, tables } from './engines.js';
+import { expectSameBits, onEngine, onReference, type OpCase, ran, Random, tables } from './engines.js';
 import { expectRounded, printWorst, roundingOf } from './rounding.js';
 
 /** Empty, one, a vector of any instruction set and its neighbours, register tiles and theirs, and anything between. */

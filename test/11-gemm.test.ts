@@ -95,10 +95,10 @@ describe(`products (${ran})`, () => {
     );
   });
 
-  // Blocks are 256 deep, 16 register tiles of rows high and 1024 wide; few rows take paths of their own.
+  // Blocks are some hundreds deep, some tens of rows high and 1024 wide; few rows and single columns take paths of their own.
   const large: [m: number, n: number, k: number][] = [
-    ...[255, 256, 257, 513, 1000].map((k): [number, number, number] => [7, 18, k]),
-    ...[63, 64, 65, 95, 96, 97, 193, 225].map((m): [number, number, number] => [m, 19, 33]),
+    ...[255, 256, 257, 511, 512, 513, 1025].map((k): [number, number, number] => [7, 18, k]),
+    ...[31, 32, 33, 47, 48, 49, 95, 97, 112, 225].map((m): [number, number, number] => [m, 19, 33]),
     ...[1023, 1024, 1025, 2050].map((n): [number, number, number] => [5, n, 9]),
     ...[1, 2, 3, 4].flatMap((thin): [number, number, number][] => [
       [thin, 1100, 300],

@@ -1,0 +1,187 @@
+// What decides which engine runs, and what the library says when none can: environment variables, a missing or broken addon.
+// Each case is a process of its own.
+import { cp, mkdir, mkdtemp, rm, symlink, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { type Backend, backend } from '../src/index.js';
+import { engine } from '../src/engine.js';
+import { root, run } from './child.js';
+
+const { isas } = engine();
+
+/** Tells what runs, or why not. */
+const ask = `
+  import { backend, dense, GradmillError, sequential } from 'gradmill';
+  try {
+    const first = backend();
+    sequential({ inputShape: [2], layers: [dense({ units: 1 })] }).predictSync([[1, 2]]);
+    console.log(JSON.stringify(first));
+  } catch (error) {
+    if (!(error instanceof GradmillError)) throw error;
+    console.log(JSON.stringify({ refused: error.code + ': ' + error.message }));
+  }`;
+
+async function told(env: Record<string, string>, cwd?: string): Promise<Backend & { refused?: string }> {
+  const { stdout, stderr, status } = await run(ask, { env, ...(cwd !== undefined && { cwd }) });
+  expect({ stderr, status }).toEqual({ stderr: '', status: 0 });
+  return JSON.parse(stdout) as Backend & { refused?: string };
+}
+
+describe('import', () => {
+  test('loads nothing, asks nothing and prints nothing', async () => {
+    // A variable that makes no sense is an error when an engine is needed, not before.
+    const env = { GRADMILL_BACKEND: 'abacus' };
+    const ended = await run(
+      `import 'gradmill'; import 'gradmill/kernels'; import { adam, dense } from 'gradmill'; adam(); dense({ units: 1 });`,
+      { env },
+    );
+    expect(ended).toEqual({ status: 0, stdout: '', stderr: '' });
+  });
+});
+
+describe('the backend', () => {
+  test('is the native one with the best instruction set and all cores', async () => {
+    const plain = await told({});
+    expect(plain).toEqual({ ...backend(), reason: 'native addon, best instruction set of this machine' });
+    expect(plain).toMatchObject({ name: 'native', isa: isas.at(-1), strict: false });
+    expect(plain.threads).toBeGreaterThan(0);
+  });
+
+  test('takes an empty variable for an unset one', async () => {
+    const empty = { GRADMILL_BACKEND: '', GRADMILL_ISA: '', GRADMILL_THREADS: '', GRADMILL_STRICT: '' };
+    expect(await told(empty)).toEqual(await told({}));
+  });
+
+  test.each(isas)('GRADMILL_ISA=%s', async (isa) => {
+    expect(await told({ GRADMILL_ISA: isa })).toMatchObject({ isa, reason: `native addon, GRADMILL_ISA=${isa}` });
+  });
+
+  test('GRADMILL_BACKEND=auto and native', async () => {
+    expect(await told({ GRADMILL_BACKEND: 'native' })).toMatchObject({ name: 'native' });
+    expect(await told({ GRADMILL_BACKEND: 'auto' })).toMatchObject({ name: 'native' });
+  });
+
+  test('GRADMILL_THREADS, never more than the cores', async () => {
+    expect(await told({ GRADMILL_THREADS: '1' })).toMatchObject({ threads: 1 });
+    expect((await told({ GRADMILL_THREADS: '999' })).threads).toBe((await told({})).threads);
+  });
+
+  test('GRADMILL_STRICT', async () => {
+    expect(await told({ GRADMILL_STRICT: '1' })).toMatchObject({ strict: true });
+    expect(await told({ GRADMILL_STRICT: '0' })).toMatchObject({ strict: false });
+  });
+});
+
+describe('a variable that makes no sense', () => {
+  const unsupported = ['sse2', 'avx2', 'avx512', 'neon'].find((isa) => !isas.includes(isa)) ?? 'vax';
+  const list = isas.join(', ');
+  test.each([
+    [{ GRADMILL_BACKEND: 'abacus' }, "invalid-argument: GRADMILL_BACKEND: expected auto, native or wasm, got 'abacus'"],
+    [{ GRADMILL_BACKEND: 'Native' }, "invalid-argument: GRADMILL_BACKEND: expected auto, native or wasm, got 'Native'"],
+    [
+      { GRADMILL_BACKEND: 'wasm' },
+      'backend-unavailable: GRADMILL_BACKEND=wasm: this version has no WebAssembly engine; unset it or set it to native',
+    ],
+    [{ GRADMILL_ISA: 'avx3' }, `invalid-argument: GRADMILL_ISA: expected one of ${list}, which this machine runs, got 'avx3'`],
+    [
+      { GRADMILL_ISA: unsupported },
+      `invalid-argument: GRADMILL_ISA: expected one of ${list}, which this machine runs, got '${unsupported}'`,
+    ],
+    [{ GRADMILL_ISA: 'AVX2' }, `invalid-argument: GRADMILL_ISA: expected one of ${list}, which this machine runs, got 'AVX2'`],
+    ...['0', '-1', '1.5', 'two', '1e1', '0x2', ' 2', '99999999999'].map((threads): [Record<string, string>, string] => [
+      { GRADMILL_THREADS: threads },
+      `invalid-argument: GRADMILL_THREADS: expected a whole number of at least 1, got '${threads}'`,
+    ]),
+    [{ GRADMILL_STRICT: 'true' }, "invalid-argument: GRADMILL_STRICT: expected 0 or 1, got 'true'"],
+  ])('%j', async (env, refused) => {
+    expect(await told(env)).toEqual({ refused });
+  });
+});
+
+describe('an installation', () => {
+  let folder: string;
+  const addon = () => join(folder, 'node_modules', 'gradmill', 'native', 'build', 'gradmill.node');
+  beforeAll(async () => {
+    folder = await mkdtemp(join(tmpdir(), 'gradmill-install-'));
+    const home = join(folder, 'node_modules', 'gradmill');
+    await mkdir(join(home, 'native', 'build'), { recursive: true });
+    await cp(join(root, 'dist'), join(home, 'dist'), { recursive: true });
+    await cp(join(root, 'package.json'), join(home, 'package.json'));
+  });
+  afterAll(() => rm(folder, { recursive: true, force: true }));
+
+  const help = 'install a C++ compiler and CMake, then run `npx gradmill build`';
+
+  test('without addon says what to install', async () => {
+    expect(await told({}, folder)).toEqual({ refused: `backend-unavailable: the native addon is not built: ${help}` });
+    const kernels = await run(
+      `import { gemm } from 'gradmill/kernels'; gemm({ m: 1, n: 1, k: 1, a: new Float32Array(1), b: new Float32Array(1) })`,
+      { cwd: folder },
+    );
+    expect(kernels.stderr).toMatch(/GradmillError: the native addon is not built/);
+    const load = await run(`import { loadModel } from 'gradmill'; loadModel('nothing').catch(({ code }) => console.log(code))`, {
+      cwd: folder,
+    });
+    expect(load.stdout).toBe('backend-unavailable\n');
+  });
+
+  test('built meanwhile, works without a restart', async () => {
+    const code = `
+      import { copyFileSync } from 'node:fs';
+      import { backend } from 'gradmill';
+      try { backend(); } catch ({ code }) { console.log(code); }
+      copyFileSync(${JSON.stringify(join(root, 'native', 'build', 'gradmill.node'))}, ${JSON.stringify(addon())});
+      console.log(backend().name);`;
+    expect(await run(code, { cwd: folder })).toMatchObject({ stdout: 'backend-unavailable\nnative\n', stderr: '' });
+    expect(await told({}, folder)).toMatchObject({ name: 'native' });
+  });
+
+  test.each([
+    ['that is no library', () => Buffer.from('no library')],
+    ['that is empty', () => Buffer.alloc(0)],
+  ])('with an addon %s says so', async (_, bytes) => {
+    await writeFile(addon(), bytes());
+    expect((await told({}, folder)).refused).toMatch(
+      /^backend-unavailable: the native addon does not load \(.*\): install a C\+\+ compiler and CMake, then run/,
+    );
+  });
+
+  /** Replaces what the addon exports. */
+  const pretend = (exported: string) => `
+    import { Module } from 'node:module';
+    const load = Module._extensions['.node'];
+    Module._extensions['.node'] = (module, path) => {
+      load(module, path);
+      const addon = module.exports;
+      module.exports = ${exported};
+    };
+    const { backend, GradmillError } = await import('gradmill');
+    try {
+      backend();
+    } catch (error) {
+      console.log(error.code + ': ' + error.message);
+    }`;
+
+  test('with an addon of another make says so', async () => {
+    expect((await run(pretend('{ hello: 1 }'))).stdout).toBe(`backend-unavailable: the native addon is not one of this version: ${help}\n`);
+  });
+
+  test('with an addon that computes wrongly does not use it', async () => {
+    const wrong = 'Object.create(addon, { gemm: { value() {} } })';
+    expect((await run(pretend(wrong))).stdout).toBe(
+      'backend-unavailable: the native addon computes wrong products (0,0,0,0): build it again\n',
+    );
+  });
+
+  test('that is a link works', async () => {
+    const linked = await mkdtemp(join(tmpdir(), 'gradmill-link-'));
+    try {
+      await mkdir(join(linked, 'node_modules'));
+      await symlink(root, join(linked, 'node_modules', 'gradmill'));
+      expect(await told({}, linked)).toMatchObject({ name: 'native' });
+    } finally {
+      await rm(linked, { recursive: true });
+    }
+  });
+});
