@@ -2,6 +2,7 @@
 // this file checks again only what would break memory safety. State is per environment: no globals but the team.
 // A worker may be killed while it is in here: from then on whatever touches JavaScript fails, at any line.
 #include <napi.h>
+#include <stdio.h>
 
 #include <memory>
 #include <mutex>
@@ -326,9 +327,12 @@ std::string LoadedProgram::Load(const CallbackInfo& info) {
   program_.steps = steps_.data();
   program_.threads = info[4].As<Napi::Number>().Uint32Value();
   const LoadError error = load(program_, memory->size());
-  if (error.reason)
-    return "instruction " + std::to_string(error.instruction) + ": " + error.reason +
-           (error.operand ? std::string(": ") + error.operand : "");
+  if (error.reason) {
+    // std::to_string would export a symbol of the C++ library from the addon.
+    char number[16];
+    snprintf(number, sizeof number, "%u", error.instruction);
+    return std::string("instruction ") + number + ": " + error.reason + (error.operand ? std::string(": ") + error.operand : "");
+  }
   return Hold(info, feedCount, info[0]) ? "" : "the environment is ending";
 }
 

@@ -9,63 +9,66 @@
 //                 numbers, with `/4096` for the number of reduction chunks; `:i32 :u32 :f64` else f32; `!` written; `?` may be absent
 #pragma once
 
-#define GRADMILL_OPS(OP)                                                                                                                 \
-  /* c = beta·c, then c += op(a)·op(b) over ascending k, then + bias, then: c = a(c), or y = a(c), or c = c ⊙ a'(v) */               \
-  OP(gemm, tiles, 1, "m n k", "transpose beta:f32 activation parameter:f32", "a[m*k] b[k*n] c[m*n]! bias[n]? y[m*n]!? v[m*n]?")          \
-  /* y = x + bias, row by row */                                                                                                         \
-  OP(addBias, elements, 1, "m n", "", "x[m*n] bias[n] y[m*n]!")                                                                          \
-  /* y = a(x) */                                                                                                                         \
-  OP(activate, elements, 1, "m n", "activation parameter:f32", "x[m*n] y[m*n]!")                                                         \
-  /* dX = dY ⊙ a'(v); v is the activation's output, or its input where the derivative needs that */                                    \
-  OP(activationGradient, elements, 1, "m n", "activation parameter:f32", "dY[m*n] v[m*n] dX[m*n]!")                                      \
-  /* y = exp(x − max x) / Σ exp(x − max x), row by row */                                                                           \
-  OP(softmax, rows, 1, "m n", "", "x[m*n] y[m*n]!")                                                                                      \
-  /* dX = y ⊙ (dY − Σ dY⊙y), row by row */                                                                                        \
-  OP(softmaxGradient, rows, 1, "m n", "", "dY[m*n] y[m*n] dX[m*n]!")                                                                     \
-  /* y[j] = Σ_i x[i,j], rows ascending */                                                                                               \
-  OP(sumRows, columns, 1, "m n", "", "x[m*n] y[n]!")                                                                                     \
-  /* Losses: rowLoss[i] = Σ_j term(x, t); dX = seed · scale · ∂term/∂x where present; scale = 1 for sum; for mean 1/(m·n) */     \
-  /* in elementwise losses and 1/m in the cross-entropies over classes. */                                                               \
-  /* (x − t)² */                                                                                                                      \
-  OP(meanSquaredError, rows, 1, "m n", "reduction", "x[m*n] t[m*n] rowLoss[m]! seed[1] dX[m*n]!?")                                       \
-  /* |x − t| */                                                                                                                        \
-  OP(meanAbsoluteError, rows, 1, "m n", "reduction", "x[m*n] t[m*n] rowLoss[m]! seed[1] dX[m*n]!?")                                      \
-  /* ½(x−t)² where |x−t| ≤ delta, else delta·(|x−t| − ½delta) */                                                           \
-  OP(huber, rows, 1, "m n", "reduction delta:f32", "x[m*n] t[m*n] rowLoss[m]! seed[1] dX[m*n]!?")                                        \
-  /* max(x,0) − x·t + log(1 + exp(−|x|)), x a logit */                                                                              \
-  OP(binaryCrossEntropy, rows, 1, "m n", "reduction", "x[m*n] t[m*n] rowLoss[m]! seed[1] dX[m*n]!?")                                     \
-  /* −Σ q·log softmax(x), q the one-hot or given targets, smoothed to (1−s)·q + s/n; labels or t is given, not both */            \
-  OP(softmaxCrossEntropy, rows, 1, "m n", "reduction labelSmoothing:f32", "x[m*n] labels[m]:i32? t[m*n]? rowLoss[m]! seed[1] dX[m*n]!?") \
-  /* −Σ q·log clip(x, 1e-7, 1 − 1e-7), x a probability */                                                                          \
-  OP(categoricalCrossEntropy, rows, 1, "m n", "reduction", "x[m*n] labels[m]:i32? t[m*n]? rowLoss[m]! seed[1] dX[m*n]!?")                \
-  /* loss = scale·Σ rowLoss; totals += [Σ rowLoss, m]; stops the run where the sum is not finite. n: terms a row */                   \
-  OP(lossTotal, none, 1, "m n", "reduction", "rowLoss[m] loss[1]! totals[8]:f64!")                                                       \
-  /* totals[2] += rows whose largest x is at the label or at t's largest; n = 1: (x > threshold) = (t > ½) */                           \
-  OP(accuracy, none, 1, "m n", "threshold:f32", "x[m*n] labels[m]:i32? t[m*n]? totals[8]:f64!")                                          \
-  OP(resetTotals, none, 1, "", "", "totals[8]:f64!")                                                                                     \
-  /* y = rows of a data set in the run's order, converted to float: (x − mean)·scale where given; refuses what is not finite */       \
-  OP(gather, rows, 1, "m n", "feed", "y[m*n]! mean[n]? scale[n]?")                                                                       \
-  /* labels in the run's order as integers; refuses what is no integer in [0, n) */                                                      \
-  OP(gatherLabels, none, 1, "m n", "feed", "labels[m]:i32!")                                                                             \
-  /* rows of x into the output, in the data set's order */                                                                               \
-  OP(scatter, rows, 1, "m n", "feed", "x[m*n]")                                                                                          \
-  /* order = a permutation of the data set's rows drawn from (seed, epoch); then epoch += 1. state: seed lo, hi, epoch, 0 */             \
-  OP(shuffle, none, 1, "", "feed", "state[4]:u32!")                                                                                      \
-  /* g = min(max(g, −limit), limit), limit = hyper[8] */                                                                               \
-  OP(clipValue, elements, 1, "m", "", "g[m]! hyper[16]:f64")                                                                             \
-  /* scale = min(1, limit / (‖g‖ + 1e-6)), limit = hyper[9] */                                                                       \
-  OP(globalNormScale, elements, 2, "m", "", "g[m] partials[m/4096]! scale[1]! hyper[16]:f64")                                            \
+// clang-format off
+#define GRADMILL_OPS(OP)                                                                                                      \
+  /* c = beta·c, then c += op(a)·op(b) over ascending k, then + bias, then: c = a(c), or y = a(c), or c = c ⊙ a'(v) */        \
+  OP(gemm, tiles, 1, "m n k", "transpose beta:f32 activation parameter:f32", "a[m*k] b[k*n] c[m*n]! bias[n]? y[m*n]!? v[m*n]?") \
+  /* y = x + bias, row by row */                                                                                              \
+  OP(addBias, elements, 1, "m n", "", "x[m*n] bias[n] y[m*n]!")                                                               \
+  /* y = a(x) */                                                                                                              \
+  OP(activate, elements, 1, "m n", "activation parameter:f32", "x[m*n] y[m*n]!")                                              \
+  /* dX = dY ⊙ a'(v); v is the activation's output, or its input where the derivative needs that */                           \
+  OP(activationGradient, elements, 1, "m n", "activation parameter:f32", "dY[m*n] v[m*n] dX[m*n]!")                           \
+  /* y = exp(x − max x) / Σ exp(x − max x), row by row */                                                                     \
+  OP(softmax, rows, 1, "m n", "", "x[m*n] y[m*n]!")                                                                           \
+  /* dX = y ⊙ (dY − Σ dY⊙y), row by row */                                                                                    \
+  OP(softmaxGradient, rows, 1, "m n", "", "dY[m*n] y[m*n] dX[m*n]!")                                                          \
+  /* y[j] = Σ_i x[i,j], rows ascending */                                                                                     \
+  OP(sumRows, columns, 1, "m n", "", "x[m*n] y[n]!")                                                                          \
+  /* Losses: rowLoss[i] = Σ_j term(x, t); dX = seed · scale · ∂term/∂x where present; scale = 1 for sum; for mean 1/(m·n) */  \
+  /* in elementwise losses and 1/m in the cross-entropies over classes. */                                                    \
+  /* (x − t)² */                                                                                                              \
+  OP(meanSquaredError, rows, 1, "m n", "reduction", "x[m*n] t[m*n] rowLoss[m]! seed[1] dX[m*n]!?")                            \
+  /* |x − t| */                                                                                                               \
+  OP(meanAbsoluteError, rows, 1, "m n", "reduction", "x[m*n] t[m*n] rowLoss[m]! seed[1] dX[m*n]!?")                           \
+  /* ½(x−t)² where |x−t| ≤ delta, else delta·(|x−t| − ½delta) */                                                              \
+  OP(huber, rows, 1, "m n", "reduction delta:f32", "x[m*n] t[m*n] rowLoss[m]! seed[1] dX[m*n]!?")                             \
+  /* max(x,0) − x·t + log(1 + exp(−|x|)), x a logit */                                                                        \
+  OP(binaryCrossEntropy, rows, 1, "m n", "reduction", "x[m*n] t[m*n] rowLoss[m]! seed[1] dX[m*n]!?")                          \
+  /* −Σ q·log softmax(x), q the one-hot or given targets, smoothed to (1−s)·q + s/n; labels or t is given, not both */        \
+  OP(softmaxCrossEntropy, rows, 1, "m n", "reduction labelSmoothing:f32",                                                     \
+     "x[m*n] labels[m]:i32? t[m*n]? rowLoss[m]! seed[1] dX[m*n]!?")                                                           \
+  /* −Σ q·log clip(x, 1e-7, 1 − 1e-7), x a probability */                                                                     \
+  OP(categoricalCrossEntropy, rows, 1, "m n", "reduction", "x[m*n] labels[m]:i32? t[m*n]? rowLoss[m]! seed[1] dX[m*n]!?")     \
+  /* loss = scale·Σ rowLoss; totals += [Σ rowLoss, m]; stops the run where the sum is not finite. n: terms a row */           \
+  OP(lossTotal, none, 1, "m n", "reduction", "rowLoss[m] loss[1]! totals[8]:f64!")                                            \
+  /* totals[2] += rows whose largest x is at the label or at t's largest; n = 1: (x > threshold) = (t > ½) */                 \
+  OP(accuracy, none, 1, "m n", "threshold:f32", "x[m*n] labels[m]:i32? t[m*n]? totals[8]:f64!")                               \
+  OP(resetTotals, none, 1, "", "", "totals[8]:f64!")                                                                          \
+  /* y = rows of a data set in the run's order, converted to float: (x − mean)·scale where given; refuses what is not finite */ \
+  OP(gather, rows, 1, "m n", "feed", "y[m*n]! mean[n]? scale[n]?")                                                            \
+  /* labels in the run's order as integers; refuses what is no integer in [0, n) */                                           \
+  OP(gatherLabels, none, 1, "m n", "feed", "labels[m]:i32!")                                                                  \
+  /* rows of x into the output, in the data set's order */                                                                    \
+  OP(scatter, rows, 1, "m n", "feed", "x[m*n]")                                                                               \
+  /* order = a permutation of the data set's rows drawn from (seed, epoch); then epoch += 1. state: seed lo, hi, epoch, 0 */  \
+  OP(shuffle, none, 1, "", "feed", "state[4]:u32!")                                                                           \
+  /* g = min(max(g, −limit), limit), limit = hyper[8] */                                                                      \
+  OP(clipValue, elements, 1, "m", "", "g[m]! hyper[16]:f64")                                                                  \
+  /* scale = min(1, limit / (‖g‖ + 1e-6)), limit = hyper[9] */                                                                \
+  OP(globalNormScale, elements, 2, "m", "", "g[m] partials[m/4096]! scale[1]! hyper[16]:f64")                                 \
   /* Optimizers, formulas as PyTorch's; g·clip where clip is given; hyper: see optimizers.h; they stop the run where p is not finite */ \
-  OP(sgd, elements, 1, "m", "nesterov", "p[m]! g[m] moment1[m]!? hyper[16]:f64 clip[1]?")                                                \
-  OP(rmsprop, elements, 1, "m", "", "p[m]! g[m] moment2[m]! hyper[16]:f64 clip[1]?")                                                     \
-  OP(adagrad, elements, 1, "m", "", "p[m]! g[m] moment2[m]! hyper[16]:f64 clip[1]?")                                                     \
-  OP(adam, elements, 1, "m", "decoupled", "p[m]! g[m] moment1[m]! moment2[m]! hyper[16]:f64 clip[1]?")                                   \
-  /* step += 1, beta1ᵗ and beta2ᵗ as running products */                                                                             \
-  OP(advance, none, 1, "", "", "hyper[16]:f64!")                                                                                         \
-  OP(fill, elements, 1, "m", "value:f32", "y[m]!")                                                                                       \
-  /* y = low + (high − low)·u; one Philox4x32-10 stream a tensor, counted by element, keyed by state's seed */                        \
-  OP(randomUniform, elements, 1, "m", "stream low:f32 high:f32", "y[m]! state[4]:u32")                                                   \
-  /* y = mean + standardDeviation·z, z by Box–Muller */                                                                               \
-  OP(randomNormal, elements, 1, "m", "stream mean:f32 standardDeviation:f32", "y[m]! state[4]:u32")                                      \
-  /* the same with |z| ≤ 2, drawn again until it holds */                                                                              \
+  OP(sgd, elements, 1, "m", "nesterov", "p[m]! g[m] moment1[m]!? hyper[16]:f64 clip[1]?")                                     \
+  OP(rmsprop, elements, 1, "m", "", "p[m]! g[m] moment2[m]! hyper[16]:f64 clip[1]?")                                          \
+  OP(adagrad, elements, 1, "m", "", "p[m]! g[m] moment2[m]! hyper[16]:f64 clip[1]?")                                          \
+  OP(adam, elements, 1, "m", "decoupled", "p[m]! g[m] moment1[m]! moment2[m]! hyper[16]:f64 clip[1]?")                        \
+  /* step += 1, beta1ᵗ and beta2ᵗ as running products */                                                                      \
+  OP(advance, none, 1, "", "", "hyper[16]:f64!")                                                                              \
+  OP(fill, elements, 1, "m", "value:f32", "y[m]!")                                                                            \
+  /* y = low + (high − low)·u; one Philox4x32-10 stream a tensor, counted by element, keyed by state's seed */                \
+  OP(randomUniform, elements, 1, "m", "stream low:f32 high:f32", "y[m]! state[4]:u32")                                        \
+  /* y = mean + standardDeviation·z, z by Box–Muller */                                                                       \
+  OP(randomNormal, elements, 1, "m", "stream mean:f32 standardDeviation:f32", "y[m]! state[4]:u32")                           \
+  /* the same with |z| ≤ 2, drawn again until it holds */                                                                     \
   OP(randomTruncatedNormal, elements, 1, "m", "stream mean:f32 standardDeviation:f32", "y[m]! state[4]:u32")
+// clang-format on

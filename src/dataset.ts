@@ -1,7 +1,7 @@
 // Data sets in the engine's memory, in the element type they came in, never a second float copy; and the memory they borrow.
 // jobs.ts and fit.ts load them; a call gives its memory back when it has ended.
 import type { Engine, EngineMemory, EngineProgram } from './engine.js';
-import { bytesPerElement, FLOAT32, type NumericArray, type Rows, UINT32, viewOf, writeRows, zeroed } from './tensor.js';
+import { bytesPerElement, FLOAT32, type NumericArray, type Rows, SLICE_BYTES, UINT32, viewOf, writeRows, zeroed } from './tensor.js';
 
 /** Rows in the engine's memory. */
 export interface DataSet {
@@ -99,7 +99,7 @@ export class DataSets {
 /** The numbers of a float32 data set, copied in slices. */
 export async function readFloats({ memory, rows, columns }: DataSet): Promise<Float32Array> {
   const result = zeroed('the result', Float32Array, rows * columns);
-  const slice = POOLED_BYTES / 4;
+  const slice = SLICE_BYTES / Float32Array.BYTES_PER_ELEMENT;
   for (let at = 0; at < result.length; at += slice) {
     if (at > 0) await new Promise((resolve) => setImmediate(resolve));
     result.set(viewOf(FLOAT32, memory.bytes(), Math.min(slice, result.length - at), at), at);

@@ -29,6 +29,9 @@ import {
 } from './tensor.js';
 import { checkWeights, type NamedTensor, type Weight, type WeightInput } from './weights.js';
 
+/** What a model keeps of data between calls. */
+const NOTHING: readonly unknown[] = [];
+
 export interface SequentialOptions {
   /** Shape of one example; its sizes multiply to the first layer's inputs. */
   readonly inputShape: readonly number[];
@@ -210,6 +213,7 @@ export class Sequential {
     if (overlaps(data, input.data as NumericArray))
       throw new GradmillError('invalid-argument', 'predictSync: out must not share memory with x');
     if (rows > 0) this.#jobs.predictHere(input, data);
+    input.data = NOTHING;
     if (out === undefined) return { data, shape: [rows, units] };
     const known = this.#synchronous.result;
     if (known?.data === out && known.shape[0] === rows) return known;

@@ -130,91 +130,82 @@ export function zeroed<T>(what: string, type: new (length: number) => T, length:
  * @throws GradmillError 'invalid-argument', 'shape-mismatch' (a shape that does not hold the data), 'size-overflow', 'buffer-detached'
  */
 export function toRows(what: string, input: TensorInput, into: Rows = { what, data: [], rows: 0, columns: 0, type: 0 }): Rows {
-  into.what = what;
-  into.type = elementType(input);
   try {
-    if (into.type >= 0) setShape(into, input as NumericArray, undefined);
-    else if (Array.isArray(input)) setNested(into, input);
-    else setTensor(into, input as TensorLike);
+    if (elementType(input) >= 0) return fromShape(what, input as NumericArray, undefined, into);
+    if (Array.isArray(input)) return fromNested(what, input, into);
+    return fromTensor(what, input as TensorLike, into);
   } catch (cause) {
     throw unreadable(what, cause);
   }
+}
+
+/** All at once: the caller's getters may call us again while they are read. */
+function fill(into: Rows, what: string, data: Rows['data'], rows: number, columns: number, type: number): Rows {
+  into.what = what;
+  into.data = data;
+  into.rows = rows;
+  into.columns = columns;
+  into.type = type;
   return into;
 }
 
-function setTensor(into: Rows, input: TensorLike): void {
+function fromTensor(what: string, input: TensorLike, into: Rows): Rows {
+  const expected = 'expected tensor(data, shape), a numeric typed array or nested arrays';
   if (typeof input !== 'object' || (input as unknown) === null)
-    throw new GradmillError(
-      'invalid-argument',
-      `${into.what}: expected tensor(data, shape), a numeric typed array or nested arrays, got ${show(input)}`,
-    );
+    throw new GradmillError('invalid-argument', `${what}: ${expected}, got ${show(input)}`);
   const { data, shape } = input;
-  into.type = elementType(data);
-  if (into.type < 0)
-    throw new GradmillError(
-      'invalid-argument',
-      `${into.what}: expected tensor(data, shape), a numeric typed array or nested arrays, got ${show(input)} whose data is ${show(data)}`,
-    );
+  if (elementType(data) < 0)
+    throw new GradmillError('invalid-argument', `${what}: ${expected}, got ${show(input)} whose data is ${show(data)}`);
   if (!Array.isArray(shape) || shape.length === 0)
-    throw new GradmillError('invalid-argument', `${into.what}: expected a shape such as [rows, columns], got ${show(shape)}`);
-  setShape(into, data, shape);
+    throw new GradmillError('invalid-argument', `${what}: expected a shape such as [rows, columns], got ${show(shape)}`);
+  return fromShape(what, data, shape, into);
 }
 
 /** Each size is read once: an array that changes while it is read cannot get past the check. */
-function setShape(into: Rows, data: NumericArray, shape: readonly number[] | undefined): void {
-  into.data = data;
-  into.rows = data.length;
-  into.columns = 1;
-  if (shape) {
-    for (let i = 0; i < shape.length; i++) {
-      const size: unknown = shape[i];
-      if (typeof size !== 'number' || !Number.isSafeInteger(size) || size < 0)
-        throw new GradmillError(
-          'invalid-argument',
-          `${into.what}: expected a shape of whole numbers, got ${show(size)} for dimension ${i}`,
-        );
-      if (i === 0) into.rows = size;
-      else into.columns *= size;
-    }
-    if (!Number.isSafeInteger(into.rows * into.columns))
-      throw new GradmillError('size-overflow', `${into.what}: shape ${showShape(shape)} is too large`);
+function fromShape(what: string, data: NumericArray, shape: readonly number[] | undefined, into: Rows): Rows {
+  let [rows, columns] = [data.length, 1];
+  for (let i = 0; shape !== undefined && i < shape.length; i++) {
+    const size: unknown = shape[i];
+    if (typeof size !== 'number' || !Number.isSafeInteger(size) || size < 0)
+      throw new GradmillError('invalid-argument', `${what}: expected a shape of whole numbers, got ${show(size)} for dimension ${i}`);
+    if (i === 0) rows = size;
+    else columns *= size;
   }
-  if (data.length === 0 && isDetached(data))
-    throw new GradmillError('buffer-detached', `${into.what}: its buffer was transferred or resized`);
-  if (into.rows * into.columns !== data.length)
+  if (!Number.isSafeInteger(rows * columns))
+    throw new GradmillError('size-overflow', `${what}: shape ${showShape(shape ?? [])} is too large`);
+  if (data.length === 0 && isDetached(data)) throw new GradmillError('buffer-detached', `${what}: its buffer was transferred or resized`);
+  if (rows * columns !== data.length)
     throw new GradmillError(
       'shape-mismatch',
-      `${into.what}: shape ${showShape(shape ?? [])} holds ${into.rows * into.columns} numbers, the data ${data.length}`,
+      `${what}: shape ${showShape(shape ?? [])} holds ${rows * columns} numbers, the data ${data.length}`,
     );
+  return fill(into, what, data, rows, columns, elementType(data));
 }
 
 /** The shape that the first elements have; writeRows finds out whether all others agree. */
-function setNested(into: Rows, input: readonly unknown[]): void {
-  into.data = input;
-  into.type = FLOAT32;
-  into.rows = input.length;
-  into.columns = 1;
+function fromNested(what: string, input: readonly unknown[], into: Rows): Rows {
+  let [columns, type] = [input.length === 0 ? 0 : 1, FLOAT32];
   let level = input;
-  for (let depth = 1; level.length > 0; depth++) {
-    const first = level[0];
-    if (typeof first === 'number') return;
-    const type = elementType(first);
-    if (type < 0 && !Array.isArray(first))
-      throw new GradmillError('invalid-argument', `${into.what}: row 0: expected a number, got ${show(first)}`);
-    if (depth > DEEPEST) throw new GradmillError('invalid-argument', `${into.what}: arrays are nested more than ${DEEPEST} deep`);
-    into.columns *= (first as ArrayLike<unknown>).length;
-    if (type >= 0) {
-      into.type = type;
-      return;
+  for (let depth = 1; level.length > 0 && typeof level[0] !== 'number'; depth++) {
+    const first = level[0] as ArrayLike<unknown>;
+    const typed = elementType(first);
+    if (typed < 0 && !Array.isArray(first))
+      throw new GradmillError('invalid-argument', `${what}: row 0: expected a number, got ${show(first)}`);
+    if (depth > DEEPEST) throw new GradmillError('invalid-argument', `${what}: arrays are nested more than ${DEEPEST} deep`);
+    columns *= first.length;
+    if (typed >= 0) {
+      type = typed;
+      break;
     }
     level = first as readonly unknown[];
   }
-  if (into.rows > 0 && level.length === 0) into.columns = 0;
+  return fill(into, what, input, input.length, columns, type);
 }
 
-/** Written between two yields: a fraction of a millisecond. */
-const SLICE_BYTES = 4 * 2 ** 20;
-const SLICE_NUMBERS = 65_536;
+/** Copied between two yields: about a millisecond, new memory being slow to touch. */
+export const SLICE_BYTES = 2 ** 20;
+/** The same of nested arrays. */
+const SLICE_NUMBERS = 2 ** 16;
 
 /**
  * Copies the rows' numbers, in the type they have. Yields after every slice, so that a caller can let the event loop run.
