@@ -1,8 +1,7 @@
 // Activation functions and their derivatives on vectors: one formula each, shared by every kernel that applies them
 // (elementwise, GEMM epilogues, the fused derivative of the layer below). Softmax works on rows and lives elsewhere.
-// Formulas, constants and values at kinks are PyTorch 1.13's, but for hardSwish' at exactly −3 and 3: 0 and 1, not −½
-// and 1½. NaN passes through every activation. The one parameter is leakyRelu's negativeSlope and elu's alpha; both must
-// be ≥ 0, as the derivative reads the sign of z off y = a(z).
+// Formulas, constants and values at kinks are PyTorch 1.13's. NaN passes through every activation. The one parameter is
+// leakyRelu's negativeSlope and elu's alpha; both must be ≥ 0, as the derivative reads the sign of z off y = a(z).
 // Largest errors on every 7th float against float64, fast (FMA) / strict:
 //   in ulp of y    sigmoid 2.4, tanh 1.4, elu 1.0, selu 1.8, softplus 1.7, softsign, hardSigmoid, hardSwish 1.5;
 //                  silu 3.2 (z > −87), mish 4.5 (3.4 for z > −1), gelu 5.2 / 6.8 (3.5 / 4.1 for z > −1), geluTanh 16 for

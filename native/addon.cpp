@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "cpu.h"
+#include "memory.h"
 #include "team.h"
 
 #if defined(__linux__)
@@ -26,22 +27,6 @@ namespace gradmill {
 namespace {
 
 using Napi::CallbackInfo;
-
-struct Free {
-  void operator()(char* memory) const { ::operator delete(memory, std::align_val_t(64)); }
-};
-
-// Large matrices touch a page a row: with small pages the processor spends its time looking up addresses.
-void preferHugePages(char* data, size_t size) {
-#if defined(__linux__)
-  constexpr uintptr_t page = 2 << 20;
-  const uintptr_t start = (reinterpret_cast<uintptr_t>(data) + page - 1) & ~(page - 1),
-                  end = (reinterpret_cast<uintptr_t>(data) + size) & ~(page - 1);
-  if (end > start + page) madvise(reinterpret_cast<void*>(start), end - start, MADV_HUGEPAGE);
-#else
-  (void)data, (void)size;
-#endif
-}
 
 // Of memory that nobody will look at again. The allocator that it goes back to keeps it for later: a process that made and forgot
 // a thousand models would stay as large as if it held many of them.
@@ -166,7 +151,6 @@ class Gradmill : public Napi::Addon<Gradmill> {
                              InstanceMethod("allocations", &Gradmill::Allocations),
 #endif
                          });
-    scratch_.reset(static_cast<char*>(::operator new(scratchBytes(), std::align_val_t(64))));
   }
 
   // A job's end, told on a team's thread.
@@ -269,7 +253,7 @@ class Gradmill : public Napi::Addon<Gradmill> {
 
   Napi::FunctionReference memoryClass_;
   napi_threadsafe_function settle_ = nullptr;
-  std::unique_ptr<char, Free> scratch_;
+  const Scratch scratch_{scratchBytes()};
   std::mutex mutex_;
   std::vector<PendingRun*> finished_;
   int outstanding_ = 0, threads_ = 1;

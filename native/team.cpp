@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "cpu.h"
+#include "memory.h"
 
 #if defined(__linux__)
 #include <linux/futex.h>
@@ -41,16 +42,12 @@ void wake(uint32_t*) {}
 
 namespace {
 
-struct Free {
-  void operator()(char* memory) const { ::operator delete(memory, std::align_val_t(64)); }
-};
-
 struct Member {
   Crew crew;  // used while this thread leads
   Job* leads = nullptr;
   uint32_t helpers = 0;  // of its crew
   bool ends = false;
-  std::unique_ptr<char, Free> scratch;
+  const Scratch scratch{scratchBytes()};
   std::thread thread;
 };
 
@@ -165,7 +162,6 @@ void joinTeam(int threads) {
   for (int i = 0; i < threads; i++) {
     auto member = std::make_unique<Member>();
     member->crew.wanted = callHelpers;
-    member->scratch.reset(static_cast<char*>(::operator new(scratchBytes(), std::align_val_t(64))));
     t.members.push_back(std::move(member));
   }
   for (auto& member : t.members) member->thread = std::thread(work, std::ref(*member));

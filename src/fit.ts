@@ -163,7 +163,7 @@ function checkSignal(given: AbortSignal | undefined): AbortSignal | undefined {
   return given;
 }
 
-/** Between two reports of progress, at least. */
+/** Between two reports of progress. */
 const PROGRESS_MILLISECONDS = 100;
 
 /** Awaits a callback that may use the model. */
@@ -224,6 +224,7 @@ class Fit {
         reports.push(report);
         printer?.epoch(report);
         if (onEpoch) await this.#callback(() => onEpoch({ ...report }));
+        signal.throwIfAborted();
       }
     } finally {
       printer?.end();
@@ -250,7 +251,8 @@ class Fit {
 
     const progress = (batch: number): void => {
       const [now, share] = [performance.now(), (firstBatch + batch) / (epochs * batches)];
-      if (batch === 0 || now - this.#lastProgress < PROGRESS_MILLISECONDS) return;
+      // A timer may come a little early.
+      if (batch === 0 || now - this.#lastProgress < 0.9 * PROGRESS_MILLISECONDS) return;
       this.#lastProgress = now;
       const report: ProgressReport = {
         epoch,
@@ -262,13 +264,7 @@ class Fit {
         secondsLeft: ((now - this.#started) / 1000) * (1 / share - 1),
       };
       print?.(report);
-      // Nobody awaits it: what it throws, or rejects with, becomes the reason to stop.
-      if (onProgress)
-        void (async () => {
-          await onProgress(report);
-        })().catch((error: unknown) => {
-          this.#stop.abort(error);
-        });
+      this.#tell(report);
     };
 
     if (onBatch) {
@@ -295,6 +291,18 @@ class Fit {
     }
     const seconds = (performance.now() - started) / 1000;
     return { epoch, epochs, ...jobs.evaluation, seconds, samplesPerSecond: rows / seconds };
+  }
+
+  /** Nobody awaits onProgress: what it throws, or rejects with, becomes the reason to stop. */
+  #tell(report: ProgressReport): void {
+    const fail = (error: unknown): void => {
+      this.#stop.abort(error);
+    };
+    try {
+      Promise.resolve(this.#fit.onProgress?.(report)).catch(fail);
+    } catch (error) {
+      fail(error);
+    }
   }
 
   /** Loss and accuracy of the rows from `firstRow` on, if there are any. */

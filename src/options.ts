@@ -100,14 +100,13 @@ export function oneOf<const Name extends string>(what: string, value: unknown, n
 }
 
 /** Longer lists of layers or sizes are mistakes, or attacks. */
-const LONGEST_LIST = 10_000;
+export const LONGEST_LIST = 10_000;
 
-/** A list of anything, copied. @throws GradmillError 'invalid-argument', 'size-overflow' beyond 10,000 */
-export function list(what: string, value: unknown): readonly unknown[] {
+/** A list of anything, copied. @throws GradmillError 'invalid-argument', 'size-overflow' beyond `most` */
+export function list(what: string, value: unknown, most = LONGEST_LIST): readonly unknown[] {
   return reading(what, () => {
     if (!Array.isArray(value)) throw new GradmillError('invalid-argument', `${what}: expected an array, got ${show(value)}`);
-    if (value.length > LONGEST_LIST)
-      throw new GradmillError('size-overflow', `${what}: expected at most ${LONGEST_LIST} elements, got ${value.length}`);
+    if (value.length > most) throw new GradmillError('size-overflow', `${what}: expected at most ${most} elements, got ${value.length}`);
     return Array.from(value as readonly unknown[]);
   });
 }

@@ -1,6 +1,6 @@
 // Weights as users see them: named copies. What is given is checked here before model.ts changes anything.
-import { GradmillError } from './errors.js';
-import { checkOptions, list, oneOf, reading, show } from './options.js';
+import { GradmillError, unknownName } from './errors.js';
+import { checkOptions, list, LONGEST_LIST, reading, show } from './options.js';
 import type { Parameter } from './plan.js';
 import { elementType, type NumericArray } from './tensor.js';
 
@@ -35,16 +35,22 @@ export interface NewValues {
  * @throws GradmillError 'unknown-name', 'shape-mismatch', 'non-finite-input', 'invalid-argument'
  */
 export function checkWeights(given: readonly WeightInput[], parameters: readonly Parameter[]): NewValues[] {
-  const checked = list('setWeights', given).map((weight) => checkWeight(weight as WeightInput, parameters));
-  const twice = checked.find(({ parameter }, i) => checked.findIndex((other) => other.parameter === parameter) < i);
-  if (twice) throw new GradmillError('invalid-argument', `setWeights: '${twice.parameter.name}' was given twice`);
-  return checked;
+  const byName = new Map(parameters.map((parameter) => [parameter.name, parameter]));
+  const seen = new Set<Parameter>();
+  const most = Math.max(LONGEST_LIST, parameters.length);
+  return list('setWeights', given, most).map((weight) => {
+    const checked = checkWeight(weight as WeightInput, byName);
+    if (seen.has(checked.parameter)) throw new GradmillError('invalid-argument', `setWeights: '${checked.parameter.name}' was given twice`);
+    seen.add(checked.parameter);
+    return checked;
+  });
 }
 
-function checkWeight(given: WeightInput, parameters: readonly Parameter[]): NewValues {
+function checkWeight(given: WeightInput, byName: ReadonlyMap<string, Parameter>): NewValues {
   const { name, shape, data } = checkOptions('setWeights', given, ['name', 'shape', 'data', 'trainable']);
-  const names = parameters.map((parameter) => parameter.name);
-  const parameter = parameters[names.indexOf(oneOf('weight', name, names))];
+  const parameter = byName.get(name);
+  if (typeof name !== 'string') throw new GradmillError('invalid-argument', `setWeights: name: expected a name, got ${show(name)}`);
+  if (!parameter) throw unknownName('weight', name, byName.keys());
   const what = `setWeights: '${parameter.name}'`;
   const wanted = `[${parameter.shape.join(', ')}]`;
   return reading(what, () => {

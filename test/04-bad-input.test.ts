@@ -834,7 +834,7 @@ describe('setWeights', () => {
       () => set([{ ...kernel, name: 'dense1/kernal' }]),
       /^unknown-name: unknown weight 'dense1\/kernal', did you mean 'dense1\/kernel'\?$/,
     ],
-    'no name': [() => set([{ data: [1] }]), /^invalid-argument: weight: expected a name, got undefined$/],
+    'no name': [() => set([{ data: [1] }]), /^invalid-argument: setWeights: name: expected a name, got undefined$/],
     'a name twice': [() => set([kernel, kernel]), /^invalid-argument: setWeights: 'dense1\/kernel' was given twice$/],
     'another shape': [
       () => set([{ ...kernel, shape: [3, 4] }]),

@@ -1,0 +1,25 @@
+// What training keeps: nothing that grows with the steps, and nothing of models that are forgotten.
+import { expect, test } from 'vitest';
+import { run } from './child.js';
+
+const programs = new URL('programs/memory.mjs', import.meta.url).href;
+
+async function result(program: string): Promise<unknown> {
+  const code = `import { ${program} } from '${programs}'; await ${program}();`;
+  const { status, stdout, stderr } = await run(code, { flags: ['--expose-gc'], env: { GRADMILL_THREADS: '2' } });
+  expect({ status, stderr }).toEqual({ status: 0, stderr: '' });
+  return JSON.parse(stdout);
+}
+
+test('20,000 steps of one job: resident memory grows by at most 2 MiB, the heap by 1 MiB', async () => {
+  const { steps, resident, heap } = (await result('steady')) as { steps: number; resident: number; heap: number };
+  expect(steps).toBeGreaterThan(10_000);
+  expect(resident).toBeLessThanOrEqual(2);
+  expect(heap).toBeLessThanOrEqual(1);
+});
+
+test('a thousand models dropped without dispose(): as much memory as after a hundred', async () => {
+  const [first, last] = (await result('forgotten')) as { native: number; heap: number }[];
+  expect(last.native).toBeLessThanOrEqual(first.native * 1.1);
+  expect(last.heap).toBeLessThanOrEqual(first.heap + 1);
+});
