@@ -235,7 +235,8 @@ class Life {
     const uint32_t fault = control()->fault.fault;
     if (fault != recorded.fault) return "fault " + std::to_string(fault) + ", expected " + std::to_string(recorded.fault);
     if (fault) return "";
-    if (!strict) return firstNonFinite(recorded);
+    // A loss or weight that stopped the run is not finite by design.
+    if (!strict) return fault ? "" : firstNonFinite(recorded);
     Hash hash;
     hash.add(arena_.get() + sizeof(Line), case_.arenaBytes - sizeof(Line));
     for (const uint32_t slot : {feedOrder, feedOutput})

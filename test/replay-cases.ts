@@ -19,6 +19,9 @@ const VERSION = 1;
 /** Bytes of an element, in the order of the engine's ElementType. */
 const ELEMENT_BYTES = [1, 1, 2, 2, 4, 4, 4, 8];
 
+/** Faults from this one on say that the loss, or a weight, has overflowed. */
+const NON_FINITE_LOSS = 4;
+
 /** How a run is watched; empty at its start. */
 function controlBlock(arena: EngineMemory): Uint32Array {
   return new Uint32Array(arena.bytes().buffer, arena.bytes().byteOffset, ALIGNMENT / 4);
@@ -94,6 +97,8 @@ export class Recorder implements Engine {
   readonly strict = true;
   readonly cases: RecordedCase[] = [];
   readonly #memories = new Map<object, EngineMemory>();
+  /** What is computed on these is of no interest any more. */
+  readonly #overflowed = new Set<EngineMemory>();
   /** The arena's open case, and its bytes as the last run left them. */
   readonly #open = new Map<EngineMemory, { readonly recorded: RecordedCase; left: Uint8Array }>();
   /** By case, each data set as it is bound, and its contents as the last run left them. */
@@ -130,6 +135,10 @@ export class Recorder implements Engine {
     const program = this.engine.load(arena, words, { ...options, strict: true });
     const bindings: (Binding | undefined)[] = [];
     const record = (run: readonly [number, number, number, number, number], done: () => void) => {
+      if (this.#overflowed.has(arena)) {
+        done();
+        return;
+      }
       const before = this.#begin(arena, bindings);
       const feeds = [0, 1, 2, 3].map((slot) => this.#dataSet(before, bindings[slot]));
       controlBlock(arena).fill(0);
@@ -204,6 +213,7 @@ export class Recorder implements Engine {
     let program = recorded.programs.indexOf(words);
     if (program < 0) program = recorded.programs.push(words) - 1;
     const fault = controlBlock(arena)[FAULT_WORD];
+    if (fault >= NON_FINITE_LOSS) this.#overflowed.add(arena);
     const computed = fault === 0 ? hash(results(arena, bindings)) : ([0, 0] as const);
     recorded.runs.push({ program, from, to, firstRow, rowCount, batch, feeds, fault, hash: computed });
   }
