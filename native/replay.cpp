@@ -235,8 +235,7 @@ class Life {
     const uint32_t fault = control()->fault.fault;
     if (fault != recorded.fault) return "fault " + std::to_string(fault) + ", expected " + std::to_string(recorded.fault);
     if (fault) return "";
-    // A loss or weight that stopped the run is not finite by design.
-    if (!strict) return fault ? "" : firstNonFinite(recorded);
+    if (!strict) return firstNonFinite(recorded);
     Hash hash;
     hash.add(arena_.get() + sizeof(Line), case_.arenaBytes - sizeof(Line));
     for (const uint32_t slot : {feedOrder, feedOutput})
