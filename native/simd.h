@@ -126,27 +126,6 @@ GRADMILL_INLINE I truncate(F a) { return {_mm_cvttps_epi32(a.v)}; }
 GRADMILL_INLINE F atLeast(F bound, F x) { return {_mm_max_ps(bound.v, x.v)}; }
 GRADMILL_INLINE F atMost(F bound, F x) { return {_mm_min_ps(bound.v, x.v)}; }
 
-GRADMILL_INLINE F loadU8(const uint8_t* p) {
-  int32_t bytes;
-  __builtin_memcpy(&bytes, p, 4);
-  const __m128i zero = _mm_setzero_si128();
-  return {_mm_cvtepi32_ps(_mm_unpacklo_epi16(_mm_unpacklo_epi8(_mm_cvtsi32_si128(bytes), zero), zero))};
-}
-GRADMILL_INLINE F loadI8(const int8_t* p) {
-  int32_t bytes;
-  __builtin_memcpy(&bytes, p, 4);
-  const __m128i b = _mm_cvtsi32_si128(bytes), w = _mm_unpacklo_epi8(b, b);
-  return {_mm_cvtepi32_ps(_mm_srai_epi32(_mm_unpacklo_epi16(w, w), 24))};
-}
-GRADMILL_INLINE F loadU16(const uint16_t* p) {
-  const __m128i w = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(p));
-  return {_mm_cvtepi32_ps(_mm_unpacklo_epi16(w, _mm_setzero_si128()))};
-}
-GRADMILL_INLINE F loadI16(const int16_t* p) {
-  const __m128i w = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(p));
-  return {_mm_cvtepi32_ps(_mm_srai_epi32(_mm_unpacklo_epi16(w, w), 16))};
-}
-
 GRADMILL_INLINE void transpose(F (&r)[4]) { _MM_TRANSPOSE4_PS(r[0].v, r[1].v, r[2].v, r[3].v); }
 
 #elif defined(GRADMILL_ISA_AVX2)
@@ -235,15 +214,6 @@ GRADMILL_INLINE I truncate(F a) { return {_mm256_cvttps_epi32(a.v)}; }
 // maxps returns its second operand when the comparison is false, so a NaN there passes through.
 GRADMILL_INLINE F atLeast(F bound, F x) { return {_mm256_max_ps(bound.v, x.v)}; }
 GRADMILL_INLINE F atMost(F bound, F x) { return {_mm256_min_ps(bound.v, x.v)}; }
-
-GRADMILL_INLINE F loadU8(const uint8_t* p) { return toFloat({_mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p)))}); }
-GRADMILL_INLINE F loadI8(const int8_t* p) { return toFloat({_mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p)))}); }
-GRADMILL_INLINE F loadU16(const uint16_t* p) {
-  return toFloat({_mm256_cvtepu16_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)))});
-}
-GRADMILL_INLINE F loadI16(const int16_t* p) {
-  return toFloat({_mm256_cvtepi16_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)))});
-}
 
 GRADMILL_INLINE void transpose(F (&r)[8]) {
   // Pairs of rows, then pairs of pairs, inside each 128-bit half; then the halves change places.
@@ -339,15 +309,6 @@ GRADMILL_INLINE I truncate(F a) { return {_mm512_cvttps_epi32(a.v)}; }
 // maxps returns its second operand when the comparison is false, so a NaN there passes through.
 GRADMILL_INLINE F atLeast(F bound, F x) { return {_mm512_max_ps(bound.v, x.v)}; }
 GRADMILL_INLINE F atMost(F bound, F x) { return {_mm512_min_ps(bound.v, x.v)}; }
-
-GRADMILL_INLINE F loadU8(const uint8_t* p) { return toFloat({_mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)))}); }
-GRADMILL_INLINE F loadI8(const int8_t* p) { return toFloat({_mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)))}); }
-GRADMILL_INLINE F loadU16(const uint16_t* p) {
-  return toFloat({_mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)))});
-}
-GRADMILL_INLINE F loadI16(const int16_t* p) {
-  return toFloat({_mm512_cvtepi16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)))});
-}
 
 GRADMILL_INLINE void transpose(F (&r)[16]) {
   // 4×4 blocks inside the 128-bit quarters of each group of four rows, then a 4×4 transpose of the quarters.
@@ -458,19 +419,6 @@ GRADMILL_INLINE I truncate(F a) { return {vcvtq_s32_f32(a.v)}; }
 GRADMILL_INLINE F atLeast(F bound, F x) { return {vbslq_f32(vcgtq_f32(bound.v, x.v), bound.v, x.v)}; }
 GRADMILL_INLINE F atMost(F bound, F x) { return {vbslq_f32(vcltq_f32(bound.v, x.v), bound.v, x.v)}; }
 
-GRADMILL_INLINE F loadU8(const uint8_t* p) {
-  uint32_t bytes;
-  __builtin_memcpy(&bytes, p, 4);
-  return {vcvtq_f32_u32(vmovl_u16(vget_low_u16(vmovl_u8(vcreate_u8(bytes)))))};
-}
-GRADMILL_INLINE F loadI8(const int8_t* p) {
-  uint32_t bytes;
-  __builtin_memcpy(&bytes, p, 4);
-  return {vcvtq_f32_s32(vmovl_s16(vget_low_s16(vmovl_s8(vcreate_s8(bytes)))))};
-}
-GRADMILL_INLINE F loadU16(const uint16_t* p) { return {vcvtq_f32_u32(vmovl_u16(vld1_u16(p)))}; }
-GRADMILL_INLINE F loadI16(const int16_t* p) { return {vcvtq_f32_s32(vmovl_s16(vld1_s16(p)))}; }
-
 GRADMILL_INLINE void transpose(F (&r)[4]) {
   const float32x4x2_t a = vtrnq_f32(r[0].v, r[1].v), b = vtrnq_f32(r[2].v, r[3].v);
   r[0].v = vcombine_f32(vget_low_f32(a.val[0]), vget_low_f32(b.val[0]));
@@ -565,15 +513,6 @@ GRADMILL_INLINE I truncate(F a) { return {wasm_i32x4_trunc_sat_f32x4(a.v)}; }
 GRADMILL_INLINE F atLeast(F bound, F x) { return {wasm_f32x4_pmax(x.v, bound.v)}; }
 GRADMILL_INLINE F atMost(F bound, F x) { return {wasm_f32x4_pmin(x.v, bound.v)}; }
 
-GRADMILL_INLINE F loadU8(const uint8_t* p) {
-  return {wasm_f32x4_convert_i32x4(wasm_u32x4_extend_low_u16x8(wasm_u16x8_extend_low_u8x16(wasm_v128_load32_zero(p))))};
-}
-GRADMILL_INLINE F loadI8(const int8_t* p) {
-  return {wasm_f32x4_convert_i32x4(wasm_i32x4_extend_low_i16x8(wasm_i16x8_extend_low_i8x16(wasm_v128_load32_zero(p))))};
-}
-GRADMILL_INLINE F loadU16(const uint16_t* p) { return {wasm_f32x4_convert_i32x4(wasm_u32x4_load16x4(p))}; }
-GRADMILL_INLINE F loadI16(const int16_t* p) { return {wasm_f32x4_convert_i32x4(wasm_i32x4_load16x4(p))}; }
-
 GRADMILL_INLINE void transpose(F (&r)[4]) {
   const v128_t a = wasm_i32x4_shuffle(r[0].v, r[1].v, 0, 4, 1, 5), b = wasm_i32x4_shuffle(r[0].v, r[1].v, 2, 6, 3, 7);
   const v128_t c = wasm_i32x4_shuffle(r[2].v, r[3].v, 0, 4, 1, 5), d = wasm_i32x4_shuffle(r[2].v, r[3].v, 2, 6, 3, 7);
@@ -625,8 +564,6 @@ GRADMILL_INLINE F roundToNearest(F a) {
   const F magic = F::set(12582912.0f);  // 1.5·2²³
   return (a + magic) - magic;
 }
-
-GRADMILL_INLINE F loadI32(const int32_t* p) { return toFloat(I::load(p)); }
 
 GRADMILL_INLINE void prefetch(const void* p) { __builtin_prefetch(p); }
 
