@@ -15,8 +15,9 @@ namespace gradmill {
 namespace {
 
 constexpr int mr = gemmRows, nr = gemmVectors * F::lanes;
-// A panel of b (kc·nr floats) fills L1 and stays there while mc rows pass; long sums keep c's loads and stores rare.
-constexpr size_t kc = nr > 16 ? 8192 / nr : 512, mc = 8 * mr, nc = 1024;
+// A panel of b (kc·nr floats) takes most of L1 while mc rows of a pass it, and those, packed, a third of L2: a neighbour on
+// the same core has the rest.
+constexpr size_t kc = nr > 16 ? 8192 / nr : 400, mc = 16 * mr, nc = 1024;
 // A thin product (m ≤ 3) runs this many vectors side by side to hide the latency of fma.
 constexpr int thinVectors = 8;
 constexpr size_t gemmScratch =
@@ -49,6 +50,7 @@ static inline void microKernel(size_t depth, View a, const float* __restrict b, 
   const float* rows[R];
 #pragma GCC unroll 32
   for (int i = 0; i < R; i++) rows[i] = a.data + i * a.stride;
+#pragma GCC unroll 4
   for (size_t p = 0; p < depth; p++) {
     F column[V];
 #pragma GCC unroll 8
@@ -159,6 +161,16 @@ struct Packing {
   bool a, b;
 };
 
+// The next tile's rows lie a page apart, where no hardware prefetcher looks: fetched while this tile is computed.
+template <int R, size_t width>
+static inline void prefetchTile(const float* c, size_t ldc) {
+#pragma GCC unroll 32
+  for (int i = 0; i < R; i++) {
+    __builtin_prefetch(c + i * ldc, 1);
+    __builtin_prefetch(c + i * ldc + width - 1, 1);
+  }
+}
+
 // One block of c on one thread, by register tiles of R rows and V vectors. The epilogue is called as
 // (c, ldc, row, column, rows, columns) on each finished block while it is in L1.
 template <int R, int V, bool columnsOfA, class Epilogue>
@@ -172,9 +184,11 @@ static void gemmBlock(const GemmArguments& g, Packing packing, char* scratch, co
   for (size_t jc = 0; jc < g.n; jc += nc) {
     const size_t columns = smaller(nc, g.n - jc);
     size_t pc = 0;
+    // Equal steps: 784 by 400 are 392 + 392.
+    const size_t steps = (g.k + kc - 1) / kc, step = steps ? (g.k + steps - 1) / steps : 0;
     // Once even for k = 0: c is written and the epilogue runs.
     do {
-      const size_t depth = smaller(kc, g.k - pc);
+      const size_t depth = smaller(step, g.k - pc);
       const bool fresh = g.beta == 0.0f && pc == 0, last = pc + depth >= g.k;
       const float* b = g.b + pc * bRow + jc * bColumn;
       // The kernel reads whole vectors: the last panel is packed even if the others are read in place.
@@ -194,6 +208,7 @@ static void gemmBlock(const GemmArguments& g, Packing packing, char* scratch, co
           const size_t ldb = packed ? width : g.ldb;
           float* c = g.c + ic * g.ldc + jc + jr;
           for (size_t t = 0, i = 0; t < tiles.count; i += tiles.rows(t++)) {
+            prefetchTile<R, width>(t + 1 < tiles.count ? c + (i + tiles.rows(t)) * g.ldc : c + width, g.ldc);
             const View view = packing.a ? View{packedA + i * depth, tiles.rows(t)} : View{a + i * aRow, g.lda};
             kernelOfRows<R, V, columnsOfA>(int(tiles.rows(t)), depth, view, panel, ldb, c + i * g.ldc, g.ldc, columns - jr, fresh, tile);
           }
@@ -231,11 +246,12 @@ static void gemm(const GemmArguments& given, char* scratch, const Epilogue& epil
       return gemm(t, scratch, Sideways<Epilogue>{epilogue});
     }
   }
-  // b pays for its packing once enough rows use it again. Rows of a are as good in place as packed, unless the kernel would
-  // need more row pointers than there are registers; columns of a, far apart in memory, collide in the caches.
+  // Packing pays once enough columns use a again, and enough rows b. Below that rows of a are read in place, unless the
+  // kernel would need more row pointers than there are registers.
   const bool manyRows = mr > 8;
-  const Packing packing = {g.alpha != 1.0f || (g.transposeA ? g.n >= 8 * size_t(nr) && g.m >= 4 * mr : manyRows),
-                           g.transposeB || g.m >= 8 * mr};
+  const Packing packing = {
+      g.alpha != 1.0f || (g.transposeA ? g.n >= 8 * size_t(nr) && g.m >= 4 * mr : manyRows || (g.n >= 16 * size_t(nr) && g.m >= 8 * mr)),
+      g.transposeB || g.m >= 8 * mr};
   // Fewer rows than hide the latency of fma: a wider tile instead.
   if (g.m <= 2 && !packing.a && !g.transposeA) {
     if (g.m == 1) return gemmBlock<1, thinVectors, false>(g, packing, scratch, epilogue);
