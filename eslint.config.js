@@ -8,7 +8,7 @@ const inexact = [
 ].flat();
 
 export default defineConfig(
-  { ignores: ['dist/', 'build/', 'native/', 'wasm/', 'node_modules/'] },
+  { ignores: ['**/dist/', 'build/', 'native/', 'wasm/', 'node_modules/'] },
   {
     files: ['**/*.ts'],
     extends: [tseslint.configs.strictTypeChecked, tseslint.configs.stylisticTypeChecked],
@@ -44,7 +44,33 @@ export default defineConfig(
     },
   },
   {
-    files: ['src/cli/**', 'bench/**', 'examples/**'],
+    // The core runs in browsers as it is: what only Node has is reached through the platform.
+    files: ['src/**/*.ts'],
+    ignores: ['src/node/**', 'src/cli/**'],
+    rules: {
+      'no-restricted-imports': [
+        'error',
+        {
+          patterns: [
+            { regex: '^[^.]|/(?:node|cli)/(?!progress)', message: 'Browsers have neither packages nor Node: go through platform().' },
+          ],
+        },
+      ],
+      'no-restricted-globals': [
+        'error',
+        ...['process', 'Buffer', 'global', 'require', 'setImmediate'].map((name) => ({
+          name,
+          message: 'Node only: go through platform().',
+        })),
+      ],
+    },
+  },
+  {
+    files: ['src/index.ts', 'src/kernels.ts'],
+    rules: { 'no-restricted-imports': 'off' },
+  },
+  {
+    files: ['src/cli/**', 'src/browser/platform.ts', 'bench/**', 'examples/**'],
     rules: { 'no-console': 'off' },
   },
   {

@@ -1,7 +1,8 @@
 // The matrix product alone: GFLOP/s and share of the FMA peak over the shapes that dense layers make. The product is a plan of
 // one instruction, replayed many times in one native call, as training runs it.
-import { engine, type EngineProgram } from '../src/engine.js';
+import { type Engine, engine, type EngineMemory, type EngineProgram } from '../src/engine.js';
 import { ALIGNMENT, Plan, Tensor } from '../src/plan.js';
+import { platform } from '../src/platform.js';
 import { peakProgram } from './peak.js';
 import { print, printTable, show } from './report.js';
 import { type Quartiles, type Variant, callsWorth, quartiles, takeTurns, timeSlice } from './slices.js';
@@ -61,15 +62,20 @@ export async function gemm(options: GemmOptions): Promise<GemmMeasurement[]> {
   const results: GemmMeasurement[] = [];
   const shapes = options.shape ? [options.shape] : LAYERS.flatMap(productsOf);
   for (const isa of options.isas) {
+    const owner = await engineWith(isa);
     const peakOf = await peakProgram(isa).catch(() => undefined);
     for (const shape of shapes) {
       const { m, n, k } = shape;
       const variants: Variant[] = [];
+      const memories: EngineMemory[] = [];
       for (const threads of options.threads) {
-        variants.push({ name: `gemm ${threads}`, slice: prepare(shape, isa, threads) });
+        const { memory, slice } = prepare(shape, owner, isa, threads);
+        memories.push(memory);
+        variants.push({ name: `gemm ${threads}`, slice });
         if (peakOf) variants.push({ name: `peak ${threads}`, slice: async () => (await peakOf(threads, 0.1)).best });
       }
       const figures = await takeTurns(variants, options);
+      for (const memory of memories) memory.release();
       for (const threads of options.threads) {
         const rates = (figures.get(`gemm ${threads}`) ?? []).map((seconds) => (2 * m * n * k) / seconds / 1e9);
         const peak = figures.get(`peak ${threads}`);
@@ -87,9 +93,22 @@ export async function gemm(options: GemmOptions): Promise<GemmMeasurement[]> {
   return results;
 }
 
-function prepare({ m, n, k, transposeA, transposeB }: GemmShape, isa: string, threads: number): Variant['slice'] {
-  const native = engine();
-  const plan = new Plan(native.ops, 1, false);
+/** The engine of this process, or WebAssembly beside it. */
+async function engineWith(isa: string): Promise<Engine> {
+  const own = engine();
+  if (own.isas.includes(isa)) return own;
+  const other = platform().loadEngine('wasm', { isa: undefined, threads: undefined, strict: own.strict, module: undefined });
+  await other.ready;
+  return other;
+}
+
+function prepare(
+  { m, n, k, transposeA, transposeB }: GemmShape,
+  owner: Engine,
+  isa: string,
+  threads: number,
+): { memory: EngineMemory; slice: Variant['slice'] } {
+  const plan = new Plan(owner.ops, 1, false);
   const a = new Tensor('a', transposeA ? [k, m] : [m, k], 'state');
   const b = new Tensor('b', transposeB ? [n, k] : [k, n], 'state');
   const c = new Tensor('c', [m, n], 'state');
@@ -100,17 +119,20 @@ function prepare({ m, n, k, transposeA, transposeB }: GemmShape, isa: string, th
   }
   plan.gemm(transposeA ? a.T : a, transposeB ? b.T : b, c);
   plan.finish(end, { fuse: false });
-  const memory = native.allocate(end);
+  const memory = owner.allocate(end);
   const random = generator(1);
   const bytes = memory.bytes();
   const inputs = new Float32Array(bytes.buffer, bytes.byteOffset + a.offset, (c.offset - a.offset) / 4);
   for (let i = 0; i < inputs.length; i++) inputs[i] = 2 * random() - 1;
-  const program: EngineProgram = native.load(memory, plan.encode(), { isa, strict: native.strict, threads });
+  const program: EngineProgram = owner.load(memory, plan.encode(), { isa, strict: owner.strict, threads });
   const run = (times: number) => program.start(0, 1, 0, times, 1);
-  return async (seconds) => {
-    await run(1);
-    const times = await callsWorth(run);
-    return (await timeSlice(() => run(times), seconds)) / times;
+  return {
+    memory,
+    async slice(seconds) {
+      await run(1);
+      const times = await callsWorth(run);
+      return (await timeSlice(() => run(times), seconds)) / times;
+    },
   };
 }
 

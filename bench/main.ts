@@ -3,12 +3,14 @@
 import { writeFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
 import { engine } from '../src/engine.js';
+import { initialize } from '../src/index.js';
+import { browser } from './browser.js';
 import { eventLoop } from './event-loop.js';
 import { fairness } from './fairness.js';
 import { gemm } from './gemm.js';
 import { hog } from './hog.js';
-import { peakProgram } from './peak.js';
-import { type PeerFamily, peerFamilies } from './peers/peer.js';
+import { WASM_ISA, peakProgram } from './peak.js';
+import { backends, peerFamilies } from './peers/peer.js';
 import { load, print, printTable, show, thisMachine } from './report.js';
 import { training } from './training.js';
 import { workloads } from './workloads.js';
@@ -16,6 +18,7 @@ import { workloads } from './workloads.js';
 const USAGE = `npm run bench -- COMMAND [OPTION…]
 
   training     W1–W5 training steps and W6 predictions, beside the peers
+  browser      W1, W2, W4 and W5 in a page of Chromium beside WebAssembly in Node
   gemm         the matrix product over the shapes of dense layers, or one with --m --n --k [--transpose-a] [--transpose-b]
   peak         float32 operations a second that the cores can do
   event-loop   how late the event loop comes while a model trains
@@ -24,10 +27,13 @@ const USAGE = `npm run bench -- COMMAND [OPTION…]
   all          everything, in this order
 
   --threads 1,2        default: 1 and all that the process may use
-  --workloads W1,W2    of training; default all
-  --peers pytorch,tfjs of training; none for none; default all that are installed
+  --workloads W1,W2    of training and browser; default all
+  --backend wasm       native or wasm; native,wasm for training; default what runs here
+  --peers pytorch,tfjs,jaxjs,sse2-strict,chromium
+                       of training; none for none; default all that are installed. sse2-strict: the native engine with
+                       128-bit multiply and add, as WebAssembly has them, by default beside wasm only; chromium: a page
   --python PATH        with torch; default /usr/bin/python3
-  --isa avx2,sse2      of gemm and peak; elsewhere set GRADMILL_ISA; default the machine's best
+  --isa avx2,wasm      of gemm and peak; elsewhere set GRADMILL_ISA; default the machine's best
   --rounds N           default 9, of all slices in a new random order each
   --seconds S          of one slice (default 0.5), or of one watch in event-loop and fairness (default 20)
   --json FILE          writes machine, load, versions, command and all figures`;
@@ -37,7 +43,8 @@ const { positionals, values } = parseArgs({
   options: {
     threads: { type: 'string' },
     workloads: { type: 'string' },
-    peers: { type: 'string', default: peerFamilies.join() },
+    backend: { type: 'string' },
+    peers: { type: 'string' },
     python: { type: 'string', default: '/usr/bin/python3' },
     isa: { type: 'string' },
     rounds: { type: 'string', default: '9' },
@@ -69,9 +76,15 @@ function list<T extends string>(name: string, text: string, known: readonly T[])
     .map((item) => known.find((value) => value === item) ?? fail(`--${name}: expected ${known.join(', ')}, got '${item}'`));
 }
 
-const native = engine();
-const threads = values.threads?.split(',').map((count) => positive('threads', count)) ?? [...new Set([1, native.threads])];
-const isas = values.isa === undefined ? [native.isa] : list('isa', values.isa, native.isas);
+const measured = values.backend === undefined ? [] : list('backend', values.backend, backends);
+// Two are for training alone, which gives each a process of its own.
+if (measured.length === 1) process.env.GRADMILL_BACKEND = measured[0];
+await initialize();
+const own = engine();
+if (measured.length === 0) measured.push(own.name);
+const threads = values.threads?.split(',').map((count) => positive('threads', count)) ?? [...new Set([1, own.threads])];
+const isas = values.isa === undefined ? [own.isa] : list('isa', values.isa.replace('wasm', WASM_ISA), [...own.isas, WASM_ISA]);
+const usualPeers = peerFamilies.filter((name) => name !== 'chromium' && (name !== 'sse2-strict' || measured.includes('wasm')));
 // 'W6' is two workloads.
 const family = (name: string) => name.split(' ')[0];
 const families = [...new Set(workloads.map(({ name }) => family(name)))];
@@ -80,15 +93,16 @@ const rounds = positive('rounds', values.rounds);
 const slice = { rounds, seconds: positive('seconds', values.seconds ?? '0.5') };
 const watch = { seconds: positive('seconds', values.seconds ?? '20') };
 
+const trained = { ...slice, threads, workloads: workloads.filter(({ name }) => wanted.includes(family(name))), python: values.python };
+
 const commands = {
   training: () =>
     training({
-      ...slice,
-      threads,
-      workloads: workloads.filter(({ name }) => wanted.includes(family(name))),
-      peers: values.peers === 'none' ? [] : list<PeerFamily>('peers', values.peers, peerFamilies),
-      python: values.python,
+      ...trained,
+      backends: measured,
+      peers: values.peers === 'none' ? [] : values.peers === undefined ? usualPeers : list('peers', values.peers, peerFamilies),
     }),
+  browser: () => browser({ ...trained, workloads: trained.workloads.filter(({ name }) => ['W1', 'W2', 'W4', 'W5'].includes(name)) }),
   gemm: () => {
     const { m, n, k, 'transpose-a': transposeA, 'transpose-b': transposeB } = values;
     const given = [m, n, k].filter((size) => size !== undefined).length;

@@ -1,7 +1,6 @@
 // How bench/ measures on a machine that is never quite quiet: variants take turns in short slices, in a new random order every
 // round, so that whatever disturbs the machine disturbs all of them; what is reported are medians and quartiles over rounds,
-// and of ratios those within one round. Benchmark.js times a slice.
-import { setTimeout as sleep } from 'node:timers/promises';
+// and of ratios those within one round. Benchmark.js times a slice. Runs in browsers too.
 import Benchmark from 'benchmark';
 
 export interface Variant {
@@ -20,7 +19,7 @@ export async function takeTurns(
     for (const { name, slice } of shuffled(variants)) {
       figures.get(name)?.push(await slice(seconds));
       // Threads of the last one fall asleep.
-      await sleep(20);
+      await new Promise((resolve) => setTimeout(resolve, 20));
     }
   }
   return figures;

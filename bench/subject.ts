@@ -3,7 +3,7 @@
 // does once (copying and checking the data) is left out, as it is for peers, whose tensors exist before the clock starts.
 import { architecture } from '../src/architecture.js';
 import { type EngineProgram, engine } from '../src/engine.js';
-import { type Sequential, adam, dense, sequential, sgd } from '../src/index.js';
+import { type Sequential, adam, dense, sequential, sgd } from '../src/api.js';
 import type { Layer } from '../src/layers/layer.js';
 import { resolveLoss } from '../src/losses.js';
 import type { Optimizer } from '../src/optimizers.js';
@@ -14,12 +14,12 @@ import { callsWorth, timeSlice } from './slices.js';
 import type { Examples, Workload } from './workloads.js';
 
 export interface Subject {
-  /** Kernel and bias of each layer, in order: the peers' initial weights too. */
-  readonly weights: readonly Float32Array[];
   /** Losses of the first `checkSteps` steps; of a prediction, the outputs. */
   check(): Promise<number[]>;
   /** Seconds a step, over a slice that begins with the initial weights and one step untimed. */
   slice(seconds: number): Promise<number>;
+  /** Gives its memory back. */
+  dispose(): void;
 }
 
 export function prepare(workload: Workload, data: Examples, threads: number): Subject {
@@ -51,11 +51,14 @@ function prepareSteps(workload: Workload, { x, y, rows }: Examples, threads: num
   const native = engine();
   const runtime = new Runtime(native, architecture([columns], layersOf(workload)), 1, undefined);
   const weights = runtime.parameters.map(({ value }) => runtime.floats(value).slice());
-  const feedInput = loaded(x, rows, columns);
-  const feedTarget = loaded(y, rows, 1);
+  const input = loaded(x, rows, columns);
+  const target = loaded(y, rows, 1);
   // The examples again and again, so that one job has as many steps as it likes.
-  const order = Uint32Array.from({ length: ORDER_ROWS }, (_, i) => i % rows);
-  const feedOrder = loaded(order, ORDER_ROWS, 1);
+  const order = loaded(
+    Uint32Array.from({ length: ORDER_ROWS }, (_, i) => i % rows),
+    ORDER_ROWS,
+    1,
+  );
 
   /** From the initial weights, moments zero. */
   const restart = () => {
@@ -63,9 +66,9 @@ function prepareSteps(workload: Workload, { x, y, rows }: Examples, threads: num
     runtime.compile({ optimizer: optimizerOf(workload), loss, accuracy: false, fuse: true, threads, strict: native.strict });
     runtime.parameters.forEach(({ value }, i) => runtime.floats(value).set(weights[i] ?? []));
     const { plan, program } = runtime.plan(loss.classes ? 'train:labels' : 'train:rows', batch);
-    feedInput(program, FEED.input);
-    feedTarget(program, FEED.target);
-    feedOrder(program, FEED.order);
+    input.feed(program, FEED.input);
+    target.feed(program, FEED.target);
+    order.feed(program, FEED.order);
     return async (steps: number, first = 0) => {
       runtime.clearControl();
       await program.start(0, plan.instructions.length, first * batch, steps * batch, batch);
@@ -74,7 +77,6 @@ function prepareSteps(workload: Workload, { x, y, rows }: Examples, threads: num
   };
 
   return {
-    weights,
     async check() {
       const run = restart();
       const losses: number[] = [];
@@ -90,14 +92,23 @@ function prepareSteps(workload: Workload, { x, y, rows }: Examples, threads: num
       const steps = Math.min(await callsWorth(run), Math.floor(ORDER_ROWS / batch));
       return (await timeSlice(() => run(steps), seconds)) / steps;
     },
+    dispose() {
+      runtime.dispose();
+      for (const { memory } of [input, target, order]) memory.release();
+    },
   };
 }
 
-/** Copies rows into the engine's memory; what returns binds them to a program. */
-function loaded(data: Float32Array | Uint32Array, rows: number, columns: number): (program: EngineProgram, slot: number) => void {
+/** Copies rows into the engine's memory, from where `feed` binds them to a program. */
+function loaded(data: Float32Array | Uint32Array, rows: number, columns: number) {
   const memory = engine().allocate(data.byteLength);
   memory.bytes().set(new Uint8Array(data.buffer, data.byteOffset, data.byteLength));
-  return (program, slot) => program.feed(slot, memory.handle, elementType(data), rows, columns);
+  return {
+    memory,
+    feed(program: EngineProgram, slot: number) {
+      program.feed(slot, memory.handle, elementType(data), rows, columns);
+    },
+  };
 }
 
 /** The public calls as a user makes them: predictSync for one example; predict for a batch, each with its copies and promise. */
@@ -114,7 +125,6 @@ function preparePredictions(workload: Workload, { x }: Examples, threads: number
     }
   };
   return {
-    weights: model.weights.map(({ data }) => data),
     async check() {
       return [...(await model.predict(input)).data];
     },
@@ -123,5 +133,6 @@ function preparePredictions(workload: Workload, { x }: Examples, threads: number
       const calls = await callsWorth(run);
       return (await timeSlice(() => run(calls), seconds)) / calls;
     },
+    dispose: () => model.dispose(),
   };
 }

@@ -5,15 +5,17 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { engine } from '../src/engine.js';
 import { peakProgram } from './peak.js';
-import { type Greeting, Peer, type PeerFamily, launches, peerFamilies } from './peers/peer.js';
+import { type BackendName, type Family, type Greeting, Peer, type PeerFamily, launches, peerFamilies } from './peers/peer.js';
 import { print, printTable, show } from './report.js';
 import { type Quartiles, type Variant, quartiles, takeTurns } from './slices.js';
-import { prepare } from './subject.js';
+import { modelOf } from './subject.js';
 import { type Workload, describe, examples, flops } from './workloads.js';
 
 export interface TrainingOptions {
   readonly workloads: readonly Workload[];
   readonly threads: readonly number[];
+  /** Of gradmill, at least one: shares are those of the first one's peak. */
+  readonly backends: readonly BackendName[];
   readonly peers: readonly PeerFamily[];
   readonly python: string;
   readonly rounds: number;
@@ -26,15 +28,17 @@ export interface Measurement {
   readonly workload: string;
   readonly threads: number;
   readonly who: string;
-  readonly family: 'gradmill' | PeerFamily;
+  readonly family: Family;
   readonly microseconds: Quartiles;
   readonly samplesPerSecond: number;
   readonly gflops: number;
-  /** Of the FMA peak measured in the same round; absent where no C++ compiler could build the program. */
+  /** Of the peak measured in the same round; absent where no C++ compiler could build the program. */
   readonly shareOfPeak?: Quartiles;
-  /** Its time over gradmill's in the same round: above 1, gradmill is faster. */
-  readonly ratio: Quartiles;
-  /** The last loss of the check (of a prediction: the first output), which must equal gradmill's. */
+  /** Its time over that of each of gradmill's backends in the same round: above 1, gradmill is faster. */
+  readonly ratios: Readonly<Partial<Record<BackendName, Quartiles>>>;
+  /** Its own time on the fewest threads asked for, over this one. */
+  readonly speedup: Quartiles;
+  /** The last loss of the check (of a prediction: the first output), which must equal that of gradmill's first backend. */
   readonly check: number;
   readonly agrees: boolean;
 }
@@ -49,60 +53,69 @@ const TOLERANCE = 1e-3;
 
 export async function training(options: TrainingOptions): Promise<TrainingReport> {
   const folder = await mkdtemp(join(tmpdir(), 'gradmill-bench-'));
-  const peers = await startPeers(options);
+  const sides: Peer[] = [];
   try {
+    await startAll(sides, options);
     const results: Measurement[] = [];
-    for (const workload of options.workloads) results.push(...(await compare(workload, peers, options, join(folder, 'data'))));
-    printSummary(results);
-    return { peers: peers.map(({ greeting }) => greeting), results };
+    for (const workload of options.workloads) results.push(...(await compare(workload, sides, options, join(folder, 'data'))));
+    printSummary(results, options.backends);
+    return { peers: sides.map(({ greeting }) => greeting), results };
   } finally {
-    for (const peer of peers) peer.stop();
+    for (const side of sides) side.stop();
     await rm(folder, { recursive: true });
   }
 }
 
-async function startPeers({ peers, python }: TrainingOptions): Promise<Peer[]> {
+/** Gradmill first, then the peers that are installed. @throws Error with the reason where one of gradmill's backends does not run */
+async function startAll(started: Peer[], { backends, peers, python }: TrainingOptions): Promise<void> {
   const avx512 = engine().isas.includes('avx512');
-  const started: Peer[] = [];
-  for (const family of peerFamilies) {
-    try {
-      if (!peers.includes(family)) throw new Error(`${family} is left out: not asked for`);
-      for (const launch of launches(family, { python, avx512 })) {
-        const peer = await Peer.start(launch);
-        started.push(peer);
-        print(`${peer.greeting.name}: ${peer.greeting.settings.join(', ')}`);
-      }
-    } catch (error) {
-      print((error as Error).message);
+  const start = async (family: Family) => {
+    for (const launch of launches(family, { python, avx512 })) {
+      const peer = await Peer.start(launch);
+      started.push(peer);
+      const { name, settings, reason = settings.join(', ') } = peer.greeting;
+      print(`${name}: ${reason}`);
     }
+  };
+  for (const backend of backends) await start(backend);
+  for (const family of peerFamilies) {
+    if (!peers.includes(family)) print(`${family} is left out: not asked for`);
+    else await start(family).catch((error: unknown) => print(`${family} is left out: ${(error as Error).message}`));
   }
-  return started;
 }
 
 /** Who is measured in a round, at a number of threads. */
 interface Contender extends Variant {
   readonly who: string;
-  readonly family: Measurement['family'];
+  readonly family: Family;
   readonly threads: number;
   /** The most threads it can use: its row beside more threads is the same figure. */
   readonly limit: number;
   readonly check: readonly number[];
 }
 
-async function compare(workload: Workload, peers: readonly Peer[], options: TrainingOptions, file: string): Promise<Measurement[]> {
+async function compare(workload: Workload, sides: readonly Peer[], options: TrainingOptions, file: string): Promise<Measurement[]> {
   print(`\n${workload.name}: ${describe(workload)}`);
-  const contenders = await prepareAll(workload, peers, options, file);
-  const peakOf = await peakProgram(engine().isa).catch(() => undefined);
+  const contenders = await prepareAll(workload, sides, options, file);
+  const isa = sides[0]?.greeting.isa ?? '';
+  const peakOf = await peakProgram(isa).catch(() => undefined);
   const peaks = peakOf
     ? options.threads.map((threads) => ({ name: `peak ${threads}`, slice: async () => (await peakOf(threads, 0.1)).best }))
     : [];
   const figures = await takeTurns([...contenders, ...peaks], options);
 
+  const at = (threads: number) => contenders.filter((contender) => contender.threads === Math.min(threads, contender.limit));
+  /** How many times the seconds of `divisor`, round by round. */
+  const ratio = (contender: Contender, divisor: Contender) => {
+    const divisors = figures.get(divisor.name) ?? [];
+    return quartiles((figures.get(contender.name) ?? []).map((s, round) => s / (divisors[round] ?? NaN)));
+  };
+  const [reference = []] = contenders.map(({ check }) => check);
   const results = options.threads.flatMap((threads) => {
-    const [own, ...others] = contenders.filter((contender) => contender.threads === Math.min(threads, contender.limit));
-    const ownSeconds = figures.get(own.name) ?? [];
+    const own = at(threads).filter(({ family }) => options.backends.some((backend) => backend === family));
     const peak = figures.get(`peak ${threads}`);
-    return [own, ...others].map(({ name, who, family, check }): Measurement => {
+    return at(threads).map((contender): Measurement => {
+      const { name, who, family, check } = contender;
       const seconds = figures.get(name) ?? [];
       const median = quartiles(seconds).median;
       return {
@@ -114,59 +127,45 @@ async function compare(workload: Workload, peers: readonly Peer[], options: Trai
         samplesPerSecond: workload.batch / median,
         gflops: flops(workload) / median / 1e9,
         ...(peak && { shareOfPeak: quartiles(seconds.map((s, round) => flops(workload) / s / 1e9 / (peak[round] ?? NaN))) }),
-        ratio: quartiles(seconds.map((s, round) => s / (ownSeconds[round] ?? NaN))),
+        ratios: Object.fromEntries(own.map((backend) => [backend.family, ratio(contender, backend)])),
+        speedup: ratio(contenders.find((other) => other.who === who) ?? contender, contender),
         check: check.at(-1) ?? NaN,
-        agrees: check.length === own.check.length && check.every((value, i) => agree(value, own.check[i] ?? NaN)),
+        agrees: check.length === reference.length && check.every((value, i) => agree(value, reference[i] ?? NaN)),
       };
     });
   });
-  printResults(workload, results);
+  printResults(workload, results, options.backends, isa);
   return results;
 }
 
+/** Every side gets the same initial weights and examples; peers read them from `file`. */
 async function prepareAll(
   workload: Workload,
-  peers: readonly Peer[],
+  sides: readonly Peer[],
   { threads: counts }: TrainingOptions,
   file: string,
 ): Promise<Contender[]> {
   const data = examples(workload);
+  const model = modelOf(workload, 1);
+  const all = [...model.weights.map((weight) => weight.data), data.x, data.y];
+  model.dispose();
+  await writeFile(file, Buffer.concat(all.map((floats) => Buffer.from(floats.buffer, floats.byteOffset, floats.byteLength))));
   const contenders: Contender[] = [];
-  for (const threads of counts) {
-    const subject = prepare(workload, data, threads);
-    if (contenders.length === 0)
-      await writeFile(
-        file,
-        Buffer.concat(
-          [...subject.weights, data.x, data.y].map((floats) => Buffer.from(floats.buffer, floats.byteOffset, floats.byteLength)),
-        ),
-      );
-    const check = await subject.check();
-    contenders.push({
-      name: `gradmill ${threads}`,
-      who: 'gradmill',
-      family: 'gradmill',
-      threads,
-      limit: Infinity,
-      check,
-      slice: (seconds) => subject.slice(seconds),
-    });
-  }
-  for (const peer of peers) {
-    const { name, settings, threads: limit } = peer.greeting;
+  for (const side of sides) {
+    const { name, settings, threads: limit } = side.greeting;
     // Its first setting tells processes of one family apart.
-    const who = `${name}, ${settings[0] ?? ''}`;
-    await peer.prepare(workload, data.rows, file);
+    const who = [name, ...settings.slice(0, 1)].join(', ');
+    await side.prepare(workload, data.rows, file);
     for (const threads of new Set(counts.map((count) => Math.min(count, limit)))) {
-      const check = await peer.check(threads);
+      const check = await side.check(threads);
       contenders.push({
         name: `${who} ${threads}`,
         who,
-        family: peer.family,
+        family: side.family,
         threads,
         limit,
         check,
-        slice: (seconds) => peer.slice(threads, seconds),
+        slice: (seconds) => side.slice(threads, seconds),
       });
     }
   }
@@ -177,49 +176,73 @@ function agree(theirs: number, ours: number): boolean {
   return Math.abs(theirs - ours) <= TOLERANCE * Math.max(1, Math.abs(ours));
 }
 
-function printResults({ measures, checkSteps }: Workload, results: readonly Measurement[]): void {
-  const range = ({ low, median, high }: Quartiles, format: (value: number) => string) =>
-    `${format(median)} (${format(low)}–${format(high)})`;
+function printResults(
+  { measures, checkSteps }: Workload,
+  results: readonly Measurement[],
+  backends: readonly BackendName[],
+  isa: string,
+): void {
   const percent = (value: number) => (100 * value).toFixed(0);
   const checked = measures === 'step' ? `loss of step ${checkSteps}` : 'first output';
   printTable([
-    ['', 'threads', 'µs (quartiles)', 'samples/s', 'GFLOP/s', '% of peak', 'time ÷ gradmill', checked],
+    [
+      '',
+      'threads',
+      'µs (quartiles)',
+      'samples/s',
+      'GFLOP/s',
+      `% of ${isa} peak`,
+      ...backends.map((backend) => `time ÷ ${backend}`),
+      checked,
+    ],
     ...results.map((result) => [
       result.who,
       `${result.threads}`,
       range(result.microseconds, show),
       show(result.samplesPerSecond),
       show(result.gflops),
-      result.shareOfPeak ? range(result.shareOfPeak, percent) : '–',
-      result.family === 'gradmill' ? '' : range(result.ratio, (value) => value.toFixed(2)),
+      range(result.shareOfPeak, percent),
+      ...backends.map((backend) => (result.family === backend ? '' : range(result.ratios[backend], times))),
       `${result.check.toFixed(5)}${result.agrees ? '' : ' DIFFERS'}`,
     ]),
   ]);
 }
 
 /** Against the fastest process of each family. */
-function printSummary(results: readonly Measurement[]): void {
-  const own = results.filter(({ family }) => family === 'gradmill');
-  const against = ({ workload, threads }: Measurement, family: PeerFamily) => {
+function printSummary(results: readonly Measurement[], backends: readonly BackendName[]): void {
+  const against = ({ workload, threads }: Measurement, backend: BackendName, family: PeerFamily) => {
     const ratios = results
       .filter((other) => other.family === family && other.workload === workload && other.threads === threads)
-      .map(({ ratio }) => ratio);
-    const fastest = ratios.sort((a, b) => a.median - b.median).at(0);
-    return fastest ? `${fastest.median.toFixed(2)} (${fastest.low.toFixed(2)}–${fastest.high.toFixed(2)})` : '–';
+      .flatMap(({ ratios: { [backend]: ratio } }) => ratio ?? []);
+    return range(ratios.sort((a, b) => a.median - b.median).at(0), times);
   };
+  const families = peerFamilies.filter((family) => results.some((result) => result.family === family));
+  const fewest = Math.min(...results.map(({ threads }) => threads));
   print('\nHow many times as fast as each peer at its best setting: median (quartiles) of the ratios within a round');
-  printTable([
-    ['', 'threads', 'µs', '% of peak', ...peerFamilies],
-    ...own.map((result) => [
-      result.workload,
-      `${result.threads}`,
-      show(result.microseconds.median),
-      result.shareOfPeak ? (100 * result.shareOfPeak.median).toFixed(0) : '–',
-      ...peerFamilies.map((family) => against(result, family)),
-    ]),
-  ]);
+  for (const backend of backends)
+    printTable([
+      [`gradmill ${backend}`, 'threads', 'µs', '% of peak', `× ${fewest} thread${fewest === 1 ? '' : 's'}`, ...families],
+      ...results
+        .filter(({ family }) => family === backend)
+        .map((result) => [
+          result.workload,
+          `${result.threads}`,
+          show(result.microseconds.median),
+          result.shareOfPeak ? (100 * result.shareOfPeak.median).toFixed(0) : '–',
+          result.threads === fewest ? '' : range(result.speedup, times),
+          ...families.map((family) => against(result, backend, family)),
+        ]),
+    ]);
   if (results.some(({ agrees }) => !agrees)) {
     print('Some results DIFFER: the sides did not do the same work.');
     process.exitCode = 1;
   }
+}
+
+function times(value: number): string {
+  return value.toFixed(2);
+}
+
+function range(quartiles: Quartiles | undefined, format: (value: number) => string): string {
+  return quartiles ? `${format(quartiles.median)} (${format(quartiles.low)}–${format(quartiles.high)})` : '–';
 }

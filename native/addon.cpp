@@ -12,7 +12,7 @@
 
 #include "cpu.h"
 #include "memory.h"
-#include "team.h"
+#include "threads.h"
 
 #if defined(__linux__)
 #include <sys/mman.h>

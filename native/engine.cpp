@@ -160,9 +160,27 @@ uint32_t gemmGrid(const KernelTable& table, const Step& step, uint32_t threads) 
   return best;
 }
 
+// Parts of a step that take at most program.slice each. A gemm is cut across its columns, where nothing is packed twice but a.
+void slice(const Program& program, Step& step) {
+  const double pieces = cost(step) / program.slice;
+  if (opInfos[step.op].split == Split::none || pieces <= 1) return;
+  constexpr uint32_t most = 4096;
+  step.parts = pieces < most ? uint32_t(pieces) + 1 : most;
+  if (step.op != op_gemm) return;
+  const KernelTable& table = *program.table;
+  const uint32_t rowTiles = (step.dims[0] + table.gemmRows - 1) / table.gemmRows;
+  const uint32_t columnTiles = (step.dims[1] + table.gemmColumns - 1) / table.gemmColumns;
+  const uint32_t columns = step.parts < columnTiles ? step.parts : columnTiles;
+  uint32_t rows = (step.parts + columns - 1) / columns;
+  if (rows > rowTiles) rows = rowTiles;
+  step.call.grid = rows | columns << 16;
+  step.parts = rows * columns;
+}
+
 void divide(const Program& program, Step& step) {
   step.parts = 1;
   step.call.grid = 1 | 1 << 16;
+  if (program.slice > 0 && !(step.op == op_globalNormScale && step.call.phase == 1)) return slice(program, step);
   if (program.threads < 2 || step.op == op_lossTotal || (step.op == op_globalNormScale && step.call.phase == 1)) return;
   const uint32_t threads = program.threads;
   if (step.op == op_gemm) {
@@ -314,6 +332,34 @@ bool runBatch(Program& program, const Run& run, uint64_t at, Crew* crew, char* s
   }
   __atomic_fetch_add(&control->progress, 1, __ATOMIC_RELEASE);
   return true;
+}
+
+bool resume(Program& program, const Run& run, Position& position, char* scratch, bool (*late)()) {
+  constexpr double question = 100000;  // nanoseconds of work that are worth a look at the clock
+  ControlBlock* control = reinterpret_cast<ControlBlock*>(program.arena);
+  double spent = 0;
+  do {
+    if (position.step == 0 && position.part == 0 && __atomic_load_n(&control->cancel, __ATOMIC_ACQUIRE)) return false;
+    const uint64_t left = run.rowCount - position.row;
+    for (; position.step < program.stepCount; position.step++, position.part = 0) {
+      Step& step = program.steps[position.step];
+      if (step.instruction < run.from) continue;
+      if (step.instruction >= run.to) break;
+      place(step, run, run.firstRow + position.row, uint32_t(left < run.batch ? left : run.batch), &control->fault);
+      while (position.part < step.parts) {
+        if (spent >= question) {
+          spent = 0;
+          if (late()) return true;
+        }
+        step.kernel(step.call, position.part++, step.parts, scratch);
+        spent += cost(step) / step.parts;
+        if (control->fault.fault) return false;
+      }
+    }
+    __atomic_fetch_add(&control->progress, 1, __ATOMIC_RELEASE);
+    position = {position.row + run.batch, 0, 0};
+  } while (position.row < run.rowCount);
+  return false;
 }
 
 void help(Crew& crew, char* scratch, bool (*leave)()) {

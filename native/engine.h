@@ -59,6 +59,7 @@ struct Program {
   Instruction* instructions;
   Step* steps;
   uint32_t instructionCount, stepCount, rows, threads;
+  double slice;  // nanoseconds that a part may take where runs take turns with others on their thread; 0 for any
 };
 
 struct LoadError {
@@ -89,6 +90,16 @@ struct Crew;
 // Runs one batch that begins at row `at` of the run. Returns false when a fault was recorded or `abandon` became non-zero.
 bool runBatch(Program& program, const Run& run, uint64_t at, Crew* crew, char* scratch, const uint32_t* abandon);
 
+// Where a run that takes turns has got to.
+struct Position {
+  uint64_t row;
+  uint32_t step, part;
+};
+
+// Goes on with a run on this thread, part by part, until it has ended, a fault was recorded or the host has asked to cancel it
+// (false), or late() says that the thread is wanted (true). late is asked about every 0.1 ms of estimated work.
+bool resume(Program& program, const Run& run, Position& position, char* scratch, bool (*late)());
+
 // Threads that help one leader. A part of a step is claimed by whoever comes first, so a helper that is late, asleep or
 // gone never holds the leader up: it only waits for parts that were claimed.
 struct alignas(64) Crew {
@@ -105,6 +116,7 @@ void help(Crew& crew, char* scratch, bool (*leave)());
 // Provided by the host: futexes, or memory.atomic.wait32 in WebAssembly.
 void waitWhile(uint32_t* word, uint32_t value);
 void wake(uint32_t* word);
+void wakeAll(uint32_t* word);
 void pause();
 
 }  // namespace gradmill

@@ -50,20 +50,27 @@ static inline void microKernel(size_t depth, View a, const float* __restrict b, 
   const float* rows[R];
 #pragma GCC unroll 32
   for (int i = 0; i < R; i++) rows[i] = a.data + i * a.stride;
-#pragma GCC unroll 4
-  for (size_t p = 0; p < depth; p++) {
-    F column[V];
+  const auto accumulate = [&](size_t strideA, size_t strideB) GRADMILL_INLINE_LAMBDA {
+#pragma GCC unroll gemmUnroll
+    for (size_t p = 0; p < depth; p++) {
+      F column[V];
 #pragma GCC unroll 8
-    for (int j = 0; j < V; j++) column[j] = F::load(b + j * F::lanes);
+      for (int j = 0; j < V; j++) column[j] = F::load(b + j * F::lanes);
 #pragma GCC unroll 32
-    for (int i = 0; i < R; i++) {
-      const F broadcast = F::set(columnsOfA ? a.data[i] : rows[i][p]);
+      for (int i = 0; i < R; i++) {
+        const F broadcast = F::set(columnsOfA ? a.data[i] : rows[i][p]);
 #pragma GCC unroll 8
-      for (int j = 0; j < V; j++) sum[i][j] = fma(broadcast, column[j], sum[i][j]);
+        for (int j = 0; j < V; j++) sum[i][j] = fma(broadcast, column[j], sum[i][j]);
+      }
+      b += strideB;
+      if (columnsOfA) a.data += strideA;
     }
-    b += ldb;
-    if (columnsOfA) a.data += a.stride;
-  }
+  };
+  // Panels side by side: constants instead of registers.
+  if (columnsOfA && a.stride == R && ldb == V * F::lanes)
+    accumulate(R, V * F::lanes);
+  else
+    accumulate(a.stride, ldb);
 #pragma GCC unroll 32
   for (int i = 0; i < R; i++)
 #pragma GCC unroll 8

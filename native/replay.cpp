@@ -24,7 +24,7 @@
 #include <vector>
 
 #include "cpu.h"
-#include "team.h"
+#include "threads.h"
 
 #if defined(__SANITIZE_ADDRESS__)
 #include <sanitizer/asan_interface.h>

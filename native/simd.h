@@ -36,6 +36,7 @@
 #endif
 
 #define GRADMILL_INLINE inline __attribute__((always_inline))
+#define GRADMILL_INLINE_LAMBDA __attribute__((always_inline))
 
 namespace gradmill {
 namespace {
@@ -431,6 +432,7 @@ GRADMILL_INLINE void transpose(F (&r)[4]) {
 
 constexpr int vectorRegisters = 16;           // of the x86 that will most often run it
 constexpr int gemmRows = 4, gemmVectors = 2;  // as SSE2, which engines compile it to
+constexpr int gemmUnroll = 1;                 // they move all loads of a longer body to its start, and spill
 constexpr bool fusedMultiplyAdd = false;
 
 struct M {
@@ -523,6 +525,10 @@ GRADMILL_INLINE void transpose(F (&r)[4]) {
 #endif
 
 // ---- What follows from the above, the same on every ISA ----
+
+#if !defined(GRADMILL_ISA_WASM)
+constexpr int gemmUnroll = 4;
+#endif
 
 #if GRADMILL_STRICT || defined(GRADMILL_ISA_SSE2) || defined(GRADMILL_ISA_WASM)
 GRADMILL_INLINE F fma(F a, F b, F c) { return a * b + c; }

@@ -1,5 +1,6 @@
-// The process's one team of threads. A job is a run of a program; it advances a batch at a time, led by one thread, helped
-// by those that have nothing else to do. Jobs take turns by the batch, so a short one never waits for a long one's end.
+// One team of threads. A job is a run of a program; it advances a batch at a time, led by one thread, helped by those that
+// have nothing else to do. Jobs take turns by the batch, so a short one never waits for a long one's end.
+// Free of any thread library, like the engine: the host (threads.cpp, wasm/exports.cpp) makes the threads.
 #pragma once
 #include "engine.h"
 
@@ -11,16 +12,30 @@ struct Job {
   const void* owner;           // the environment
   void (*finished)(Job* job);  // with the team's lock held, as the last thing that touches the job; must not block
   uint64_t position;           // rows done
-  uint32_t abandon;            // set by leaveTeam: stop before the next instruction
+  uint32_t abandon;            // set by forget: stop before the next instruction
+  Job* next;                   // in the queue
 };
 
-// An environment joins before its first job and leaves after its last; the threads end with the last environment.
-void joinTeam(int threads);
-void leaveTeam(const void* owner);
+// What the team knows of one of its threads.
+struct Member {
+  Crew crew;  // used while this thread leads
+  char* scratch;
+  Job* leads;
+  Member* next;
+  uint32_t helpers;  // of its crew
+  bool ends;
+};
+
+// Makes a thread one of the team; it then calls work, which returns after dismiss.
+void enlist(Member& member);
+void work(Member& member);
+
+// Tells all members to end and forgets them; those that enlist later are another team.
+void dismiss();
 
 void submit(Job* job);
 
-// One thread's scratch, large enough for every table.
-size_t scratchBytes();
+// Ends an owner's jobs: when it returns, no thread touches their memory.
+void forget(const void* owner);
 
 }  // namespace gradmill

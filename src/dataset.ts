@@ -1,7 +1,10 @@
 // Data sets in the engine's memory, in the element type they came in, never a second float copy; and the memory they borrow.
-// jobs.ts and fit.ts load them; a call gives its memory back when it has ended.
+// jobs.ts and fit.ts load them; a call gives its memory back when it has ended. Those too large stay where they are, and
+// window.ts streams them.
 import type { Engine, EngineMemory, EngineProgram } from './engine.js';
+import { platform } from './platform.js';
 import { bytesPerElement, FLOAT32, type NumericArray, type Rows, SLICE_BYTES, UINT32, viewOf, writeRows, zeroed } from './tensor.js';
+import { Window } from './window.js';
 
 /** Rows in the engine's memory. */
 export interface DataSet {
@@ -14,6 +17,14 @@ export interface DataSet {
   readonly columns: number;
 }
 
+/** Rows too many for that: runs stream them from or to an array outside, which must not change meanwhile. */
+export interface LargeSet extends Omit<DataSet, 'memory'> {
+  readonly data: NumericArray;
+  readonly window: Window;
+}
+
+export type AnySet = DataSet | LargeSet;
+
 /** One row, for immediate use. */
 export function rowOf({ memory, type, columns }: DataSet, row: number): NumericArray {
   return viewOf(type, memory.bytes(), columns, row * columns);
@@ -24,7 +35,7 @@ export function feed(program: EngineProgram, slot: number, set: DataSet | undefi
   else program.feed(slot, undefined, 0, 0, 0);
 }
 
-/** Larger pieces are left to the garbage collector. */
+/** Larger pieces are not kept. */
 const POOLED_BYTES = 4 * 2 ** 20;
 const POOLED_PIECES = 4;
 
@@ -44,31 +55,43 @@ export class MemoryPool {
   }
 
   clear(): void {
-    this.#free = [];
+    for (const memory of this.#free.splice(0)) memory.release();
   }
 
+  /** No program may be bound to it any more. */
   give(memory: EngineMemory): void {
-    if (memory.bytes().length > POOLED_BYTES) return;
+    if (memory.bytes().length > POOLED_BYTES) {
+      memory.release();
+      return;
+    }
     this.#free.push(memory);
     this.#free.sort((a, b) => a.bytes().length - b.bytes().length);
-    if (this.#free.length > POOLED_PIECES) this.#free.shift();
+    if (this.#free.length > POOLED_PIECES) this.#free.shift()?.release();
   }
 }
 
 /** The data sets of one call. */
 export class DataSets {
   #held: EngineMemory[] = [];
+  readonly #window: Window;
 
-  constructor(readonly pool: MemoryPool) {}
+  constructor(readonly pool: MemoryPool) {
+    this.#window = new Window(pool);
+  }
 
   /**
-   * Copies rows in, in slices, so that the event loop never waits long.
+   * Copies rows in, in slices, so that the event loop never waits long; or leaves them outside if they are too many. Nested
+   * arrays are always copied: checking and converting them is slow, and is done once.
    * @throws what writeRows throws; the signal's reason; GradmillError 'out-of-memory', 'size-overflow'
    */
-  async load(rows: Rows, signal?: AbortSignal): Promise<DataSet> {
-    const set = this.#add(rows.what, rows.type, rows.rows, rows.columns);
-    for (const slice of writeRows(rows, set.memory.bytes())) {
-      await new Promise((resolve) => setImmediate(resolve, slice));
+  async load(rows: Rows, signal?: AbortSignal): Promise<AnySet> {
+    const { what, data, type, columns } = rows;
+    if (isLarge(rows) && !Array.isArray(data))
+      return { what, data: data as NumericArray, type, rows: rows.rows, columns, window: this.#window };
+    const set = this.#add(what, type, rows.rows, columns);
+    const slices = writeRows(rows, set.memory.bytes());
+    while (slices.next().done !== true) {
+      await platform().pause();
       signal?.throwIfAborted();
     }
     return set;
@@ -79,14 +102,17 @@ export class DataSets {
     return this.#add('order', UINT32, rows, 1);
   }
 
-  /** Floats for the engine to write. */
-  output(rows: number, columns: number): DataSet {
-    return this.#add('output', FLOAT32, rows, columns);
+  /** Floats for the engine to write. @throws GradmillError 'out-of-memory', 'size-overflow' */
+  output(rows: number, columns: number): AnySet {
+    const [what, type] = ['output', FLOAT32];
+    if (!isLarge({ type, rows, columns })) return this.#add(what, type, rows, columns);
+    return { what, data: zeroed('the result', Float32Array, rows * columns), type, rows, columns, window: this.#window };
   }
 
   /** Gives all memory back; no program may be bound to it any more. */
   release(): void {
     for (const memory of this.#held.splice(0)) this.pool.give(memory);
+    this.#window.release();
   }
 
   #add(what: string, type: number, rows: number, columns: number): DataSet {
@@ -96,12 +122,18 @@ export class DataSets {
   }
 }
 
-/** The numbers of a float32 data set, copied in slices. */
-export async function readFloats({ memory, rows, columns }: DataSet): Promise<Float32Array> {
+function isLarge({ type, rows, columns }: Pick<DataSet, 'type' | 'rows' | 'columns'>): boolean {
+  return rows * columns * bytesPerElement(type) > Window.bytes;
+}
+
+/** The numbers of an output, copied in slices; of a large one its own array. */
+export async function readFloats(output: AnySet): Promise<Float32Array> {
+  if ('window' in output) return output.data as Float32Array;
+  const { memory, rows, columns } = output;
   const result = zeroed('the result', Float32Array, rows * columns);
   const slice = SLICE_BYTES / Float32Array.BYTES_PER_ELEMENT;
   for (let at = 0; at < result.length; at += slice) {
-    if (at > 0) await new Promise((resolve) => setImmediate(resolve));
+    if (at > 0) await platform().pause();
     result.set(viewOf(FLOAT32, memory.bytes(), Math.min(slice, result.length - at), at), at);
   }
   return result;

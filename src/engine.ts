@@ -1,8 +1,8 @@
 // The seam: what an engine does for TypeScript, and which engine runs here. Decided once, at first use; nothing is stored by
 // the installation.
 import { GradmillError } from './errors.js';
-import { loadNative } from './native.js';
-import { show } from './options.js';
+import { checkOptions, show, wholeNumber } from './options.js';
+import { type CompiledModule, type Platform, platform } from './platform.js';
 import type { NumericArray } from './tensor.js';
 import type { OpTable } from './ops.js';
 
@@ -12,6 +12,8 @@ export interface EngineMemory {
   readonly handle: object;
   /** A view for immediate use: never keep it. */
   bytes(): Uint8Array;
+  /** Gives it back before it is collected; nothing may use it afterwards, nor a program loaded over it. Optional. */
+  release(): void;
 }
 
 /** A plan loaded over an arena. Ranges are of instructions; one run at a time. */
@@ -33,6 +35,8 @@ export interface EngineProgram {
   ): boolean;
   /** On the engine's threads. */
   start(from: number, to: number, firstRow: number, rowCount: number, batch: number): Promise<void>;
+  /** Gives its memory back before it is collected; nothing may call it afterwards. Undefined: there is none to give. */
+  release?(): void;
 }
 
 export interface GemmCall {
@@ -62,6 +66,8 @@ export interface Engine {
   /** Why this engine and not another. */
   readonly reason: string;
   readonly ops: OpTable;
+  /** Resolves when its workers have started or failed; `threads` and `reason` are final then. Undefined: it has none to wait for. */
+  readonly ready?: Promise<void>;
   /** Zeroed. @throws GradmillError 'out-of-memory', 'size-overflow' beyond what any machine has */
   allocate(bytes: number): EngineMemory;
   /** @throws GradmillError 'backend-unavailable' for a plan that the engine refuses */
@@ -73,21 +79,14 @@ export interface Engine {
   gemm(call: GemmCall, options: { readonly isa?: string; readonly strict: boolean }): void;
 }
 
-/** An environment variable; empty counts as unset. */
-function variable(name: string): string | undefined {
-  const value = process.env[name];
-  return value === undefined || value === '' ? undefined : value;
+/** What an engine was loaded for. */
+interface Loaded {
+  readonly engine: Engine;
+  readonly platform: Platform;
+  readonly asked: InitializeOptions;
 }
 
-function positive(name: string): number | undefined {
-  const text = variable(name);
-  if (text === undefined) return undefined;
-  if (!/^[1-9]\d{0,8}$/.test(text))
-    throw new GradmillError('invalid-argument', `${name}: expected a whole number of at least 1, got ${show(text)}`);
-  return Number(text);
-}
-
-let current: Engine | undefined;
+let loaded: Loaded | undefined;
 
 /**
  * The engine of this environment (thread), loaded at first use.
@@ -95,20 +94,27 @@ let current: Engine | undefined;
  * @throws GradmillError 'backend-unavailable', with the reason; 'invalid-argument' for a variable that makes no sense
  */
 export function engine(): Engine {
-  if (current) return current;
-  const wanted = variable('GRADMILL_BACKEND') ?? 'auto';
-  if (!['auto', 'native', 'wasm'].includes(wanted))
+  return (loaded?.platform === platform() ? loaded : load({})).engine;
+}
+
+function load({ threads = countOf('GRADMILL_THREADS'), module }: InitializeOptions): Loaded {
+  const host = platform();
+  const wanted = host.variable('GRADMILL_BACKEND') ?? 'auto';
+  if (wanted !== 'auto' && wanted !== 'native' && wanted !== 'wasm')
     throw new GradmillError('invalid-argument', `GRADMILL_BACKEND: expected auto, native or wasm, got ${show(wanted)}`);
-  if (wanted === 'wasm')
-    throw new GradmillError(
-      'backend-unavailable',
-      'GRADMILL_BACKEND=wasm: this version has no WebAssembly engine; unset it or set it to native',
-    );
-  const strict = variable('GRADMILL_STRICT');
+  const strict = host.variable('GRADMILL_STRICT');
   if (strict !== undefined && strict !== '0' && strict !== '1')
     throw new GradmillError('invalid-argument', `GRADMILL_STRICT: expected 0 or 1, got ${show(strict)}`);
-  current = loadNative({ isa: variable('GRADMILL_ISA'), threads: positive('GRADMILL_THREADS'), strict: strict === '1' });
-  return current;
+  const choice = { isa: host.variable('GRADMILL_ISA'), threads, strict: strict === '1', module };
+  return (loaded = { engine: host.loadEngine(wanted, choice), platform: host, asked: { threads, module } });
+}
+
+function countOf(name: string): number | undefined {
+  const text = platform().variable(name);
+  if (text === undefined) return undefined;
+  if (!/^[1-9]\d{0,8}$/.test(text))
+    throw new GradmillError('invalid-argument', `${name}: expected a whole number of at least 1, got ${show(text)}`);
+  return Number(text);
 }
 
 /** What runs here: engine, instruction set, threads, strict mode, and why. */
@@ -124,4 +130,55 @@ export interface Backend {
 export function backend(): Backend {
   const { name, isa, threads, strict, reason } = engine();
   return { name, isa, threads, strict, reason };
+}
+
+export interface InitializeOptions {
+  /** At most so many threads. Default: GRADMILL_THREADS, else all cores. */
+  readonly threads?: number;
+  /** WebAssembly only: the package's module, compiled elsewhere, where a page or runtime forbids to compile. Default: compiled here. */
+  readonly module?: CompiledModule;
+}
+
+/**
+ * Loads the engine, and waits until its workers run. Optional: whatever needs the engine loads it otherwise, at once, and
+ * computes with the threads that have started. Resolves with what runs, as backend() tells it.
+ *
+ * Rejects with GradmillError 'backend-unavailable' where no engine runs, and 'invalid-argument' for options or environment
+ * variables that make no sense, or when the engine was loaded before with other threads or another module.
+ */
+export async function initialize(options: InitializeOptions = {}): Promise<Backend> {
+  const given = checkOptions('initialize', options, ['threads', 'module']);
+  if (given.threads !== undefined) wholeNumber('initialize: threads', given.threads, 1, 1024);
+  if (given.module !== undefined && Object.prototype.toString.call(given.module) !== '[object WebAssembly.Module]')
+    throw new GradmillError('invalid-argument', `initialize: module: expected a WebAssembly.Module, got ${show(given.module)}`);
+  const module =
+    given.module ??
+    (loaded?.platform === platform()
+      ? undefined
+      : await platform()
+          .compile?.()
+          .catch(() => undefined));
+  if (loaded?.platform === platform()) refuseOther(loaded, given);
+  else load({ ...given, module });
+  const { ready } = engine();
+  // Workers do not keep a process running: who waits for them does.
+  const waiting = ready && setInterval(() => undefined, 1000);
+  try {
+    await ready;
+  } finally {
+    clearInterval(waiting);
+  }
+  return backend();
+}
+
+/** @throws GradmillError 'invalid-argument' for what the engine can no longer become */
+function refuseOther({ engine, asked }: Loaded, { threads, module }: InitializeOptions): void {
+  const advice = 'call initialize before all else';
+  if (threads !== undefined && threads !== asked.threads && threads !== engine.threads)
+    throw new GradmillError(
+      'invalid-argument',
+      `initialize: threads: the engine was loaded before, with ${engine.threads}, got ${threads}; ${advice}`,
+    );
+  if (module !== undefined && module !== asked.module && engine.name === 'wasm')
+    throw new GradmillError('invalid-argument', `initialize: module: the engine was loaded before, with another module; ${advice}`);
 }

@@ -1,29 +1,23 @@
 // What the engine's faults mean, in words: where in the data, or at which step in which tensor of which layer. Called by
 // jobs.ts after a run that stopped.
-import { type DataSet, rowOf } from './dataset.js';
+import { rowOf } from './dataset.js';
 import { GradmillError } from './errors.js';
-import type { RunRange, RunSets } from './jobs.js';
+import type { Job } from './jobs.js';
 import type { Instruction, Tensor } from './plan.js';
-import type { PlanKind, Runtime } from './runtime.js';
+import type { Runtime } from './runtime.js';
 import type { NumericArray } from './tensor.js';
 
-/** A run that the engine stopped. Its data sets are still bound to its program. */
-export interface StoppedRun {
-  readonly kind: PlanKind;
-  readonly batch: number;
-  readonly sets: RunSets;
-  readonly range: RunRange;
-}
-
-export async function describeFault(runtime: Runtime, run: StoppedRun): Promise<GradmillError> {
+/** @param job that the engine stopped: its data sets are still bound to its program */
+export async function describeFault(runtime: Runtime, job: Job): Promise<GradmillError> {
   const { kind, instruction, row } = runtime.fault;
-  const inTarget = runtime.plan(run.kind, run.batch).plan.instructions[instruction].scope === 'target';
-  const set = inTarget && run.sets.y ? run.sets.y : run.sets.x;
-  if (kind === 'nonFiniteInput') return badNumber(set.what, row, rowOf(set, row));
-  if (kind === 'labelOutOfRange') return badLabel(set, row, runtime.units);
+  const { sets, originOf } = job.piece;
+  const inTarget = runtime.plan(job.kind, job.batch).plan.instructions[instruction].scope === 'target';
+  const set = inTarget && sets.y ? sets.y : sets.x;
+  if (kind === 'nonFiniteInput') return badNumber(set.what, originOf(row), rowOf(set, row));
+  if (kind === 'labelOutOfRange') return badLabel(set.what, originOf(row), rowOf(set, row)[0], runtime.units);
   if (kind === 'rowOutOfRange')
     return new GradmillError('backend-unavailable', `the engine asked for row ${row}, which ${set.what} does not have`);
-  return diverged(runtime, run);
+  return diverged(runtime, job);
 }
 
 export function badNumber(what: string, row: number, values: NumericArray): GradmillError {
@@ -36,24 +30,23 @@ export function badNumber(what: string, row: number, values: NumericArray): Grad
   );
 }
 
-function badLabel(set: DataSet, row: number, classes: number): GradmillError {
-  const [label] = rowOf(set, row);
+function badLabel(what: string, row: number, label: number, classes: number): GradmillError {
   const hint = classes === 1 ? `; the model has one output: for two classes use binaryCrossEntropy` : '';
   return new GradmillError(
     'label-out-of-range',
-    `${set.what}: row ${row}: expected a class label, a whole number from 0 to ${classes - 1}, got ${label}${hint}`,
+    `${what}: row ${row}: expected a class label, a whole number from 0 to ${classes - 1}, got ${label}${hint}`,
   );
 }
 
-async function diverged(runtime: Runtime, run: StoppedRun): Promise<GradmillError> {
+async function diverged(runtime: Runtime, job: Job): Promise<GradmillError> {
   const { kind, batches } = runtime.fault;
-  const { firstRow = 0, rows, firstBatch = 0 } = run.range;
-  const trains = run.kind.startsWith('train');
-  const first = firstRow + batches * run.batch;
-  const last = Math.min(first + run.batch, firstRow + rows);
-  const when = trains ? `in step ${firstBatch + batches + 1}` : `over rows ${first} to ${last - 1}`;
+  const { firstRow, rows, originOf } = job.piece;
+  const trains = job.kind.startsWith('train');
+  const first = firstRow + batches * job.batch;
+  const last = Math.min(first + job.batch, firstRow + rows) - 1;
+  const when = trains ? `in step ${job.firstBatch + batches + 1}` : `over rows ${originOf(first)} to ${originOf(last)}`;
   const what = kind === 'nonFiniteWeight' ? 'a weight' : 'the loss';
-  const where = kind === 'nonFiniteWeight' ? updateCulprit(runtime) : await forwardCulprit(runtime, run, first, last - first);
+  const where = kind === 'nonFiniteWeight' ? updateCulprit(runtime) : await forwardCulprit(runtime, job, first, last + 1 - first);
   const advice = trains ? ': try a lower learning rate, scaled inputs or clipGlobalNorm' : '';
   return new GradmillError('diverged', `${what} stopped being finite ${when}; the first tensor that did: ${where}${advice}`);
 }
@@ -65,7 +58,7 @@ function isBad(values: Float32Array): boolean {
 }
 
 /** The forward pass again, one instruction at a time, on the engine's threads: memory that was reused tells nothing. */
-async function forwardCulprit(runtime: Runtime, { kind, batch }: StoppedRun, firstRow: number, rows: number): Promise<string> {
+async function forwardCulprit(runtime: Runtime, { kind, batch }: Job, firstRow: number, rows: number): Promise<string> {
   const { instruction: end } = runtime.fault;
   const { plan, program } = runtime.plan(kind, batch);
   for (const [i, instruction] of plan.instructions.slice(0, end).entries()) {

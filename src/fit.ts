@@ -4,6 +4,7 @@ import type { DataSet, DataSets } from './dataset.js';
 import { GradmillError } from './errors.js';
 import { type Evaluation, type Examples, type Jobs, type LoadedExamples, WIDEST_BATCH } from './jobs.js';
 import { checkOptions, finiteNumber, flag, reading, show, size, wholeNumber } from './options.js';
+import { platform } from './platform.js';
 import type { TensorInput } from './tensor.js';
 
 export interface BatchReport {
@@ -57,7 +58,7 @@ export interface FitOptions {
   readonly validationSplit?: number;
   /** Stops within one batch; fit rejects with its reason. */
   readonly signal?: AbortSignal;
-  /** 0 silent, 1 progress on standard output. Default 0. */
+  /** 0 silent, 1 progress on standard output, in browsers on the console. Default 0. */
   readonly verbose?: 0 | 1;
   /** After every batch, awaited; the model may be used in it, except compile and dispose. What it throws ends the fit. Costs one native job a batch. */
   readonly onBatch?: (report: BatchReport) => unknown;
@@ -213,7 +214,7 @@ class Fit {
 
     const order = shuffle ? memory.order(rows) : undefined;
     const reports: EpochReport[] = [];
-    const printer = verbose ? new (await import('./cli/progress.js')).Progress(process.stdout) : undefined;
+    const printer = verbose ? platform().progress() : undefined;
     const show = (report: ProgressReport): void => {
       printer?.batch(report);
     };
@@ -267,28 +268,25 @@ class Fit {
       this.#tell(report);
     };
 
-    if (onBatch) {
-      let seen = 0;
-      for (let batch = 1; batch <= batches; batch++) {
-        const firstRow = (batch - 1) * batchSize;
-        const taken = Math.min(batchSize, rows - firstRow);
-        await jobs.run(`train:${data.kind}`, batchSize, sets, { firstRow, rows: taken, firstBatch: firstBatch + batch - 1, signal });
+    let seen = 0;
+    const afterBatch =
+      onBatch &&
+      (async (batch: number, taken: number): Promise<void> => {
         const { correct } = runtime.totals;
         const accuracy = runtime.training?.accuracy ? { accuracy: (correct - seen) / taken } : {};
         seen = correct;
         progress(batch);
         const report = { epoch, batch, batches, loss: runtime.batchLoss, ...accuracy };
         await this.#callback(() => onBatch(report));
-      }
-    } else {
-      const timer = print || onProgress ? setInterval(() => progress(runtime.progress), PROGRESS_MILLISECONDS) : undefined;
-      try {
-        await jobs.run(`train:${data.kind}`, batchSize, sets, { rows, firstBatch, signal });
-      } finally {
-        clearInterval(timer);
-      }
-      progress(batches);
+      });
+    const watched = !onBatch && (print ?? onProgress) !== undefined;
+    const timer = watched ? setInterval(() => progress(jobs.progress), PROGRESS_MILLISECONDS) : undefined;
+    try {
+      await jobs.run(`train:${data.kind}`, batchSize, sets, { rows, firstBatch, signal, afterBatch });
+    } finally {
+      clearInterval(timer);
     }
+    if (!onBatch) progress(batches);
     const seconds = (performance.now() - started) / 1000;
     return { epoch, epochs, ...jobs.evaluation, seconds, samplesPerSecond: rows / seconds };
   }

@@ -1,34 +1,7 @@
-// gradmill: everything a user imports.
-export { type ActivationName, type ActivationOptions } from './activations.js';
-export { type Backend, backend } from './engine.js';
-export { GradmillError, type GradmillErrorCode } from './errors.js';
-export type { BatchReport, EpochReport, FitOptions, History, ProgressReport } from './fit.js';
-export {
-  constant,
-  glorotNormal,
-  glorotUniform,
-  heNormal,
-  heUniform,
-  type Initializer,
-  type InitializerInput,
-  type InitializerName,
-  lecunNormal,
-  lecunUniform,
-  normal,
-  ones,
-  truncatedNormal,
-  uniform,
-  varianceScaling,
-  zeros,
-} from './initializers.js';
-export { activation } from './layers/activation.js';
-export { dense, type DenseOptions } from './layers/dense.js';
-export type { Layer } from './layers/layer.js';
-export type { LossName, LossOptions } from './losses.js';
-export type { Evaluation } from './jobs.js';
-export { type CompileOptions, type Gradients, sequential, type Sequential, type SequentialOptions } from './model.js';
-export { adagrad, adam, adamW, type Optimizer, rmsprop, sgd } from './optimizers.js';
-export { loadModel } from './saving.js';
-export type { InputScaling } from './scaling.js';
-export { type FloatTensor, type NumericArray, tensor, type TensorInput, type TensorLike } from './tensor.js';
-export type { NamedTensor, Weight, WeightInput } from './weights.js';
+// 'gradmill' in Node: the native engine, else WebAssembly.
+import { node } from './node/platform.js';
+import { usePlatform } from './platform.js';
+
+usePlatform(node);
+
+export * from './api.js';

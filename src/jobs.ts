@@ -1,12 +1,13 @@
 // What a model's calls have in common: data checked against the model, plans run over it on the engine's threads, and what
 // they found out. model.ts queues the calls, fit.ts loops over them, runtime.ts holds the memory, faults.ts words the errors.
-import { type DataSet, type DataSets, feed } from './dataset.js';
+import { type AnySet, type DataSets, feed } from './dataset.js';
 import { GradmillError } from './errors.js';
 import { badNumber, describeFault } from './faults.js';
 import { LARGEST_SIZE } from './options.js';
 import { FEED, type Plan } from './plan.js';
 import type { PlanKind, Runtime, TargetKind } from './runtime.js';
 import { type NumericArray, type Rows, type TensorInput, toRows } from './tensor.js';
+import type { Piece, RunSets } from './window.js';
 
 export interface Evaluation {
   /** 'mean': over all loss terms of all rows, however they were batched; 'sum': their sum. */
@@ -23,20 +24,12 @@ export interface Examples {
   readonly kind: TargetKind;
 }
 
-/** The same in the engine's memory. */
+/** The same, for runs. */
 export interface LoadedExamples {
-  readonly x: DataSet;
-  readonly y: DataSet;
+  readonly x: AnySet;
+  readonly y: AnySet;
   readonly rows: number;
   readonly kind: TargetKind;
-}
-
-/** Data sets of one run. */
-export interface RunSets {
-  readonly x: DataSet;
-  readonly y?: DataSet;
-  readonly order?: DataSet;
-  readonly output?: DataSet;
 }
 
 export interface RunRange {
@@ -49,6 +42,19 @@ export interface RunRange {
   readonly onlyCheck?: boolean;
   /** Stops the run before its next batch. */
   readonly signal?: AbortSignal;
+  /** Awaited after every batch of the run, counted from 1; may run others. A job a batch then, else as few as can be. */
+  readonly afterBatch?: ((batch: number, rows: number) => Promise<void>) | undefined;
+}
+
+/** A piece of a run that one call of the engine does. */
+export interface Job {
+  readonly kind: PlanKind;
+  readonly batch: number;
+  readonly piece: Piece;
+  /** Steps of this fit before it, for messages. */
+  readonly firstBatch: number;
+  readonly onlyCheck: boolean;
+  readonly signal: AbortSignal | undefined;
 }
 
 /** Rows that a plan for prediction or evaluation holds at most: larger batches gain nothing. */
@@ -56,6 +62,8 @@ export const WIDEST_BATCH = 256;
 
 export class Jobs {
   #lastPlan: Plan | undefined;
+  /** Of the run, before its present job. */
+  #batchesBefore = 0;
 
   constructor(readonly runtime: Runtime) {}
 
@@ -120,17 +128,34 @@ export class Jobs {
   }
 
   /**
-   * Runs a plan over rows of data sets, on the engine's threads.
-   * @throws the signal's reason; GradmillError for what the engine found in data, loss or weights
+   * Runs a plan over rows of data sets, on the engine's threads. The numbers do not depend on what streams.
+   * @throws the signal's reason; GradmillError for what the engine found in data, loss or weights, or 'buffer-detached'
    */
   async run(kind: PlanKind, batch: number, sets: RunSets, range: RunRange): Promise<void> {
-    const { runtime } = this;
-    const { firstRow = 0, rows, signal } = range;
-    signal?.throwIfAborted();
+    const { firstRow = 0, rows, firstBatch = 0, onlyCheck = false, signal, afterBatch } = range;
     if (batch > LARGEST_SIZE) throw new GradmillError('size-overflow', `a batch of ${batch} rows: expected at most ${LARGEST_SIZE}`);
+    this.#batchesBefore = 0;
+    this.runtime.clearControl();
+    let batches = 0;
+    for await (const piece of piecesOf(sets, batch, { firstRow, rows, signal })) {
+      const most = afterBatch ? batch : piece.rows;
+      for (let at = 0; at < piece.rows; at += most) {
+        const part = { ...piece, firstRow: piece.firstRow + at, rows: Math.min(most, piece.rows - at) };
+        this.#batchesBefore = batches;
+        await this.#start({ kind, batch, piece: part, firstBatch: firstBatch + batches, onlyCheck, signal });
+        batches += Math.ceil(part.rows / batch);
+        await afterBatch?.(batches, part.rows);
+      }
+    }
+  }
+
+  async #start(job: Job): Promise<void> {
+    const { runtime } = this;
+    const { kind, batch, piece, signal } = job;
+    signal?.throwIfAborted();
     const { plan, program, gathers } = runtime.plan(kind, batch);
     this.#lastPlan = plan;
-    const bind = ({ x, y, order, output }: Partial<RunSets>): void => {
+    const bind = ({ x, y, order, output }: Partial<Piece['sets']>): void => {
       feed(program, FEED.input, x);
       feed(program, FEED.target, y);
       feed(program, FEED.order, order);
@@ -139,17 +164,22 @@ export class Jobs {
     const stop = (): void => {
       runtime.cancel();
     };
-    bind(sets);
+    bind(piece.sets);
     runtime.clearControl();
     signal?.addEventListener('abort', stop);
     try {
-      await program.start(0, range.onlyCheck ? gathers : plan.instructions.length, firstRow, rows, batch);
+      await program.start(0, job.onlyCheck ? gathers : plan.instructions.length, piece.firstRow, piece.rows, batch);
       signal?.throwIfAborted();
-      if (runtime.fault.kind !== 'none') throw await describeFault(runtime, { kind, batch, sets, range });
+      if (runtime.fault.kind !== 'none') throw await describeFault(runtime, job);
     } finally {
       signal?.removeEventListener('abort', stop);
       bind({});
     }
+  }
+
+  /** Batches that the present run has finished. */
+  get progress(): number {
+    return this.#batchesBefore + this.runtime.progress;
   }
 
   /** Predicts on this thread, from and into the caller's arrays. @throws GradmillError 'non-finite-input' */
@@ -172,4 +202,15 @@ export class Jobs {
     const terms = training?.loss.reduction === 'sum' ? 1 : rows * (elementwise ? units : 1);
     return { loss: sum / terms, ...(training?.accuracy && { accuracy: correct / rows }) };
   }
+}
+
+/** What of a run is in the engine's memory at a time: all of it, unless a data set is too large. */
+function piecesOf(
+  sets: RunSets,
+  batch: number,
+  range: { readonly firstRow: number; readonly rows: number; readonly signal: AbortSignal | undefined },
+): Iterable<Piece> | AsyncIterable<Piece> {
+  for (const set of [sets.x, sets.y, sets.output]) if (set && 'window' in set) return set.window.pieces(sets, batch, range);
+  const { firstRow, rows } = range;
+  return [{ sets: sets as Piece['sets'], firstRow, rows, originOf: (row) => row }];
 }

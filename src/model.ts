@@ -13,7 +13,7 @@ import { checkOptions, flag, list, oneOf, show, size, wholeNumber } from './opti
 import type { Plan } from './plan.js';
 import { CallQueue } from './queue.js';
 import { Runtime } from './runtime.js';
-import { checkMetadata, checkPath, type ModelConfig, saveModel } from './saving.js';
+import { checkFiles, checkMetadata, checkPath, type ModelConfig, type ModelContent, saveModel, serializeModel } from './saving.js';
 import { checkScaling, type InputScaling } from './scaling.js';
 import { summaryOf } from './summary.js';
 import {
@@ -107,7 +107,7 @@ export class Sequential {
    * @throws GradmillError 'invalid-argument', 'unknown-name', 'out-of-memory', 'busy', 'disposed'; nothing is changed then
    */
   compile(options: CompileOptions): void {
-    const { threads: most, strict: usual } = engine();
+    const { threads: most, strict: usual } = this.#runtime.engine;
     const {
       optimizer,
       loss,
@@ -137,7 +137,8 @@ export class Sequential {
   }
 
   /**
-   * Trains for some epochs on native threads. Rows are copied once, in the type they have.
+   * Trains for some epochs on the engine's threads. Rows are copied once, in the type they have; a typed array of more than
+   * 256 MiB is read throughout instead, here and in evaluate and predict, and must not change until the call has settled.
    *
    * Rejects with `signal.reason` itself when aborted, with what a callback threw, or with GradmillError: 'diverged' when a
    * loss or weight stops being finite (within a step; the message names it and the first tensor), 'non-finite-input' and
@@ -277,16 +278,32 @@ export class Sequential {
    * Writes a safetensors file, atomically: weights named `layer/kernel`, architecture, loss and optimizer (not its moments) in
    * its metadata. In line behind calls made before; from onBatch or onEpoch it saves the weights of that moment.
    * @param options metadata: free text, default what loadModel read
-   * Rejects with GradmillError 'file-io', 'invalid-argument', 'disposed', and 'diverged' for weights that are not finite.
+   * Rejects with GradmillError 'file-io' (also where there are no files), 'invalid-argument', 'disposed', and 'diverged' for weights
+   * that are not finite.
    */
   async save(path: string, options: { readonly metadata?: Readonly<Record<string, string>> } = {}): Promise<void> {
     this.#refuseDisposed();
     const { metadata = this.metadata } = checkOptions('save', options, ['metadata']);
-    const [target, text] = [checkPath('save', path), checkMetadata(metadata)];
-    return this.#enqueue(async () => {
-      const layers = this.#runtime.layers.map(({ name, layer }) => ({ kind: layer.kind, name, ...layer.config }));
-      await saveModel(target, { ...this.#config, layers, training: this.#training }, this.#copyWeights(), text);
-    });
+    const [target, text] = [checkPath('save', path), checkMetadata('save', metadata)];
+    const files = checkFiles('save', 'serialize() gives the bytes');
+    return this.#enqueue(() => saveModel(files, target, this.#content(text)));
+  }
+
+  /**
+   * The bytes of the file that save would write, for loadModel: where there are no files, or for another store. In line as save.
+   * @param options metadata: free text, default what loadModel read
+   * Rejects with GradmillError 'invalid-argument', 'disposed', 'out-of-memory', and 'diverged' for weights that are not finite.
+   */
+  async serialize(options: { readonly metadata?: Readonly<Record<string, string>> } = {}): Promise<Uint8Array> {
+    this.#refuseDisposed();
+    const { metadata = this.metadata } = checkOptions('serialize', options, ['metadata']);
+    const text = checkMetadata('serialize', metadata);
+    return this.#enqueue(() => Promise.resolve(serializeModel(this.#content(text))));
+  }
+
+  #content(metadata: Readonly<Record<string, string>>): ModelContent {
+    const layers = this.#runtime.layers.map(({ name, layer }) => ({ kind: layer.kind, name, ...layer.config }));
+    return { config: { ...this.#config, layers, training: this.#training }, weights: this.#copyWeights(), metadata };
   }
 
   /**

@@ -120,6 +120,7 @@ export class Runtime {
     const known = this.#plans.get(kind);
     if (known && known.plan.batch >= batch) return known;
     const loaded = this.#record(kind, batch);
+    known?.program.release?.();
     this.#plans.set(kind, loaded);
     return loaded;
   }
@@ -264,8 +265,10 @@ export class Runtime {
   /** Made again only for another memory: predictSync allocates nothing. */
   get #control(): Uint32Array {
     const { buffer, byteOffset } = this.#memory.bytes();
-    if (this.#controlView?.buffer !== buffer) this.#controlView = new Uint32Array(buffer, byteOffset, ALIGNMENT / 4);
-    return this.#controlView;
+    const known = this.#controlView;
+    // WebAssembly's arenas all lie in one buffer.
+    if (known?.buffer === buffer && known.byteOffset === byteOffset) return known;
+    return (this.#controlView = new Uint32Array(buffer, byteOffset, ALIGNMENT / 4));
   }
 
   #view<T>(tensor: Tensor, type: new (buffer: ArrayBufferLike, offset: number, length: number) => T, batch = 1): T {
@@ -311,10 +314,19 @@ export class Runtime {
   }
 
   #replaceArena(arena: EngineMemory, bytes: number): void {
+    this.#release();
     this.#arena = arena;
     this.#arenaBytes = bytes;
+  }
+
+  /** The arena and all that was loaded over it. */
+  #release(): void {
+    for (const { program } of this.#plans.values()) program.release?.();
+    this.#epochProgram?.release?.();
+    this.#arena?.release();
     this.#plans.clear();
     this.#epochProgram = undefined;
+    this.#controlView = undefined;
   }
 
   #reserve(bytes: number): void {
@@ -330,14 +342,15 @@ export class Runtime {
       initializers.get(parameter)?.record(plan, { y: parameter.value, shape: parameter.shape, stream, state: this.#seed });
     });
     plan.finish(this.#stateEnd, { fuse: false });
-    this.#load(plan).run(0, plan.instructions.length, 0, 0, 0);
+    const program = this.#load(plan);
+    program.run(0, plan.instructions.length, 0, 0, 0);
+    program.release?.();
   }
 
   /** Lets the memory go; whatever comes after is an error. */
   dispose(): void {
+    this.#release();
     this.#arena = undefined;
-    this.#plans.clear();
-    this.#epochProgram = undefined;
   }
 }
 

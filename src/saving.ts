@@ -9,8 +9,10 @@ import type { Layer } from './layers/layer.js';
 import { type CompileOptions, Sequential, type SequentialOptions } from './model.js';
 import { adagrad, adam, adamW, type Optimizer, rmsprop, sgd } from './optimizers.js';
 import { checkOptions, list, oneOf, reading, show } from './options.js';
-import { encodeSafetensors, readSafetensors, type SafetensorsContent, writeFileAtomic } from './safetensors.js';
+import { type Files, platform } from './platform.js';
+import { decodeSafetensors, encodeSafetensors, type SafetensorsContent } from './safetensors.js';
 import type { InputScaling } from './scaling.js';
+import { isDetached, zeroed } from './tensor.js';
 import { VERSION } from './version.js';
 import type { Weight } from './weights.js';
 
@@ -31,58 +33,101 @@ export interface ModelConfig {
 }
 
 /** @throws GradmillError 'invalid-argument' */
-export function checkPath(what: string, path: unknown): string {
+export function checkPath(call: string, path: unknown, others = ''): string {
   if (typeof path !== 'string' || path === '' || path.includes('\0'))
-    throw new GradmillError('invalid-argument', `${what}: expected a path, got ${show(path)}`);
+    throw new GradmillError('invalid-argument', `${call}: expected a path${others}, got ${show(path)}`);
   return path;
 }
 
 /** A copy of a user's metadata. @throws GradmillError 'invalid-argument' for values that are no text and for keys that are ours */
-export function checkMetadata(metadata: Readonly<Record<string, string>>): Readonly<Record<string, string>> {
-  const keys = reading('save: metadata', () => Object.keys(metadata));
-  const copy = checkOptions('save: metadata', metadata, keys);
+export function checkMetadata(call: string, metadata: Readonly<Record<string, string>>): Readonly<Record<string, string>> {
+  const keys = reading(`${call}: metadata`, () => Object.keys(metadata));
+  const copy = checkOptions(`${call}: metadata`, metadata, keys);
   for (const key of keys) {
-    if (OWN_KEYS.includes(key)) throw new GradmillError('invalid-argument', `save: metadata: the key '${key}' is gradmill's own`);
+    if (OWN_KEYS.includes(key)) throw new GradmillError('invalid-argument', `${call}: metadata: the key '${key}' is gradmill's own`);
     if (typeof copy[key] !== 'string')
-      throw new GradmillError('invalid-argument', `save: metadata: '${key}': expected text, got ${show(copy[key])}`);
+      throw new GradmillError('invalid-argument', `${call}: metadata: '${key}': expected text, got ${show(copy[key])}`);
   }
   return copy;
 }
 
+/** What a model file holds. */
+export interface ModelContent {
+  readonly config: ModelConfig;
+  readonly weights: readonly Weight[];
+  readonly metadata: Readonly<Record<string, string>>;
+}
+
+/** @throws GradmillError 'file-io' where there are no files */
+export function checkFiles(call: string, instead: string): Files {
+  const { files } = platform();
+  if (!files) throw new GradmillError('file-io', `${call}: there are no files here; ${instead}`);
+  return files;
+}
+
 /** @throws GradmillError 'file-io', 'diverged' for weights that loadModel would refuse */
-export async function saveModel(
-  path: string,
-  config: ModelConfig,
-  weights: readonly Weight[],
-  metadata: Readonly<Record<string, string>>,
-): Promise<void> {
+export async function saveModel(files: Files, path: string, content: ModelContent): Promise<void> {
+  await files.write(path, encodeModel(content, 'save', `; '${path}' was left as it is`));
+}
+
+/** The bytes of that file. @throws GradmillError 'diverged', 'out-of-memory' */
+export function serializeModel(content: ModelContent): Uint8Array {
+  const chunks = encodeModel(content, 'serialize');
+  const length = chunks.reduce((sum, chunk) => sum + chunk.length, 0);
+  const bytes = zeroed('serialize', Uint8Array, length);
+  let end = 0;
+  for (const chunk of chunks) {
+    bytes.set(chunk, end);
+    end += chunk.length;
+  }
+  return bytes;
+}
+
+function encodeModel({ config, weights, metadata }: ModelContent, call: string, consequence = ''): Uint8Array[] {
   const bad = weights.find(({ data }) => data.some((value) => value - value !== 0));
-  if (bad) throw new GradmillError('diverged', `save: weight '${bad.name}' holds a number that is not finite; '${path}' was left as it is`);
+  if (bad) throw new GradmillError('diverged', `${call}: weight '${bad.name}' holds a number that is not finite${consequence}`);
   const tensors = weights.map(({ name, shape, data }) => ({ name, shape, dtype: 'F32' as const, data }));
-  await writeFileAtomic(
-    path,
-    encodeSafetensors(tensors, { ...metadata, format: FORMAT, gradmill: VERSION, model: JSON.stringify(config) }),
-  );
+  return encodeSafetensors(tensors, { ...metadata, format: FORMAT, gradmill: VERSION, model: JSON.stringify(config) });
 }
 
 const OPTIMIZERS = { sgd, rmsprop, adagrad, adam, adamW };
-const OPTIMIZER_NAMES = Object.keys(OPTIMIZERS) as (keyof typeof OPTIMIZERS)[];
 
 /**
- * A model from a file that `save` wrote, with its weights; compiled as it was, if it was. The optimizer starts afresh.
- * Rejects with GradmillError 'file-io' when the file cannot be read, 'file-invalid' when it is damaged or no such file,
- * 'invalid-argument' for a path that is none, 'out-of-memory', 'backend-unavailable'.
+ * A model that `save` wrote to a file, or `serialize` to bytes, with its weights; compiled as it was, if it was. The optimizer
+ * starts afresh. Bytes are read before the call returns.
+ * Rejects with GradmillError 'file-io' when the file cannot be read or there are no files here, 'file-invalid' when it is damaged
+ * or no such file, 'invalid-argument' for what is neither path nor bytes, 'buffer-detached', 'out-of-memory', 'backend-unavailable'.
  */
-export async function loadModel(path: string): Promise<Sequential> {
-  const source = checkPath('loadModel', path);
+export async function loadModel(source: string | Uint8Array): Promise<Sequential> {
+  const given = isBytes(source) ? bytesOf(source) : checkPath('loadModel', source, ' or a Uint8Array');
   // What is wrong with the environment is not the file's fault.
   engine();
-  const content = await readSafetensors(source);
+  if (typeof given !== 'string') return decodeModel(given, 'model bytes');
+  const files = checkFiles('loadModel', 'pass the bytes that serialize() gave');
+  return decodeModel(await files.read(given), given);
+}
+
+/** Of any realm (vm, Jest). */
+function isBytes(value: unknown): value is Uint8Array {
+  return ArrayBuffer.isView(value) && Object.prototype.toString.call(value) === '[object Uint8Array]';
+}
+
+/** Nobody writes to what is returned while it is read. */
+function bytesOf(source: Uint8Array): Uint8Array {
+  if (isDetached(source)) throw new GradmillError('buffer-detached', 'loadModel: the buffer of the bytes was transferred');
+  const { buffer, byteOffset, byteLength } = source;
+  const bytes = new Uint8Array(buffer, byteOffset, byteLength);
+  return Object.prototype.toString.call(buffer) === '[object ArrayBuffer]' ? bytes : bytes.slice();
+}
+
+/** @param name of the file, for errors */
+function decodeModel(bytes: Uint8Array, name: string): Sequential {
+  const content = decodeSafetensors(bytes, name);
   try {
     return modelOf(content);
   } catch (cause) {
     if (cause instanceof GradmillError && ['out-of-memory', 'backend-unavailable'].includes(cause.code)) throw cause;
-    throw new GradmillError('file-invalid', `'${source}': ${cause instanceof Error ? cause.message : show(cause)}`, { cause });
+    throw new GradmillError('file-invalid', `'${name}': ${cause instanceof Error ? cause.message : show(cause)}`, { cause });
   }
 }
 
@@ -120,7 +165,7 @@ function layerOf(config: LayerConfig): Layer {
 function optimizerOf(config: Optimizer['config']): Optimizer {
   const keys = reading('model: optimizer', () => Object.keys(config));
   const { name, ...options } = checkOptions('model: optimizer', config, keys);
-  return OPTIMIZERS[oneOf('optimizer', name, OPTIMIZER_NAMES)](options);
+  return OPTIMIZERS[oneOf('optimizer', name, Object.keys(OPTIMIZERS) as (keyof typeof OPTIMIZERS)[])](options);
 }
 
 /** A model without weights may read so many numbers; any other has at least one weight for each. */

@@ -48,6 +48,7 @@ describe('the names', () => {
       'glorotUniform',
       'heNormal',
       'heUniform',
+      'initialize',
       'lecunNormal',
       'lecunUniform',
       'loadModel',
@@ -81,6 +82,7 @@ describe('the names', () => {
       'predict',
       'predictSync',
       'save',
+      'serialize',
       'setWeights',
       'summary',
       'trainOnBatch',
@@ -290,16 +292,21 @@ describe('the built package', () => {
         // @ts-expect-error text is no data
         const data = () => model.predict(['a']);
         gemm({ m: 1, n: 1, k: 1, a: out, b: out, transposeA: true });
-        return history.loss[0] + loss + (accuracy ?? 0) + layer.length + data.length + (await loadModel('x')).weights.length;
+        const bytes: Uint8Array = await model.serialize({ metadata: { by: 'me' } });
+        const { threads }: Backend = await initialize({ threads: 2 });
+        // @ts-expect-error a module is an object
+        const start = () => initialize({ module: 'module.wasm' });
+        await loadModel(bytes);
+        return history.loss[0] + loss + (accuracy ?? 0) + layer.length + data.length + threads + start.length + (await loadModel('x')).weights.length;
       }
       main().catch(() => 0);`;
     await writeFile(
       join(folder, 'user.mts'),
-      `import { adam, dense, GradmillError, loadModel, sequential, tensor } from 'gradmill'; import { gemm } from 'gradmill/kernels'; ${body}`,
+      `import { adam, type Backend, dense, GradmillError, initialize, loadModel, sequential, tensor } from 'gradmill'; import { gemm } from 'gradmill/kernels'; import { backend } from 'gradmill/wasm'; backend().name; ${body}`,
     );
     await writeFile(
       join(folder, 'user.cts'),
-      `import gradmill = require('gradmill'); import kernels = require('gradmill/kernels'); const { adam, dense, GradmillError, loadModel, sequential, tensor } = gradmill; const { gemm } = kernels; ${body}`,
+      `import gradmill = require('gradmill'); import kernels = require('gradmill/kernels'); import type { Backend } from 'gradmill'; const { adam, dense, GradmillError, initialize, loadModel, sequential, tensor } = gradmill; const { gemm } = kernels; ${body}`,
     );
     const options = ['--noEmit', '--strict', '--target', 'es2022', '--module', 'nodenext', '--types', 'node', '--preserveSymlinks'];
     const tsc = join(root, 'node_modules', 'typescript', 'bin', 'tsc');

@@ -199,7 +199,7 @@ describe('sequential', () => {
     ],
     'kernels that this machine does not hold': [
       () => sequential({ inputShape: [2 ** 20], layers: [dense({ units: 2 ** 20 })] }),
-      /^out-of-memory: 4398\d+ bytes: this process may use \d+$/,
+      /^out-of-memory: 4398\d+ bytes: (this process may use \d+|WebAssembly memory ends at 4 GiB, \d+ are left)$/,
     ],
     'a fractional seed': [() => untrained({ seed: 0.5 }), /^invalid-argument: sequential: seed: expected a whole number, got 0.5$/],
     'a negative seed': [() => untrained({ seed: -1 }), /^invalid-argument: sequential: seed: expected at least 0, got -1$/],

@@ -1,6 +1,6 @@
 // model.predict and predictSync: right numbers, the same bits either way and in any batch, memory that does not grow.
 import { describe, expect, test } from 'vitest';
-import { activation, adam, dense, sequential, tensor } from '../src/index.js';
+import { activation, adam, backend, dense, sequential, tensor } from '../src/index.js';
 import { bitsOf } from './bits.js';
 import { run } from './child.js';
 
@@ -135,7 +135,7 @@ describe('predictSync with out', () => {
 
 describe('memory, in a process of its own', () => {
   const prelude = `
-    import { adam, dense, sequential, tensor } from 'gradmill';
+    import { adam, backend, dense, sequential, tensor } from 'gradmill';
     const model = sequential({ inputShape: [784], layers: [dense({ units: 32, activation: 'relu' }), dense({ units: 10 })] });
     model.compile({ optimizer: adam(), loss: 'softmaxCrossEntropy', metrics: ['accuracy'] });
     const x = tensor(new Uint8Array(784 * 32), [32, 784]);
@@ -166,8 +166,9 @@ describe('memory, in a process of its own', () => {
   });
 
   test('20,000 calls of trainOnBatch leave the process as it was', async () => {
+    // WebAssembly's workers have JavaScript heaps of their own, which settle later: from 40,000 to 100,000 calls nothing grew.
     const [rss, heap] = await measure(`
-      for (let i = 0; i < 1_000; i++) await model.trainOnBatch(x, y);
+      for (let i = 0; i < ${backend().name === 'wasm' ? 40_000 : 1_000}; i++) await model.trainOnBatch(x, y);
       const before = memory();
       for (let i = 0; i < 20_000; i++) await model.trainOnBatch(x, y);
       const after = memory();
@@ -177,18 +178,23 @@ describe('memory, in a process of its own', () => {
   });
 
   test('the data of a fit is let go when it has ended', async () => {
-    const [during, after] = await measure(`
+    const [during, after, again] = await measure(`
       const large = tensor(new Uint8Array(784 * 100_000), [100_000, 784]);
       const labels = new Uint8Array(100_000);
       await model.fit(x, y);
       const before = memory();
-      let during;
-      const stop = new AbortController();
-      await model.fit(large, labels, { batchSize: 32, onBatch: () => { during = memory(); stop.abort(); }, signal: stop.signal }).catch(() => {});
-      for (let i = 0; i < 5; i++) { await new Promise((resolve) => setTimeout(resolve, 20)); gc(); }
-      const after = memory();
-      console.log(JSON.stringify([(during.rss - before.rss) / MiB, (after.rss - before.rss) / MiB]));`);
+      const grown = [];
+      for (let fit = 0; fit < 2; fit++) {
+        const stop = new AbortController();
+        const onBatch = () => { grown.push(memory()); stop.abort(); };
+        await model.fit(large, labels, { batchSize: 32, onBatch, signal: stop.signal }).catch(() => {});
+        for (let i = 0; i < 5; i++) { await new Promise((resolve) => setTimeout(resolve, 20)); gc(); }
+        grown.push(memory());
+      }
+      console.log(JSON.stringify([0, 1, 3].map((i) => (grown[i].rss - before.rss) / MiB)));`);
     expect(during).toBeGreaterThan(70);
-    expect(after).toBeLessThan(15);
+    // WebAssembly gives no page back: what was let go is what the next fit gets.
+    expect(after).toBeLessThan(backend().name === 'wasm' ? during + 15 : 15);
+    expect(again - after).toBeLessThan(15);
   });
 });

@@ -294,7 +294,7 @@ describe('loadModel', () => {
       },
       /^file-io: /,
     ],
-    'of nothing': [() => loadModel(any(undefined)), /^invalid-argument: loadModel: expected a path, got undefined$/],
+    'of nothing': [() => loadModel(any(undefined)), /^invalid-argument: loadModel: expected a path or a Uint8Array, got undefined$/],
     'of a name with a zero byte': [() => loadModel('a\0b'), /^invalid-argument: loadModel: expected a path/],
   };
   test.each(Object.entries(cases))('%s', async (_, [call, says]) => {

@@ -1,6 +1,6 @@
-// What decides which engine runs, and what the library says when none can: environment variables, a missing or broken addon.
+// What decides which engine runs, and what the library says when one cannot: environment variables, a missing or broken addon.
 // Each case is a process of its own.
-import { cp, mkdir, mkdtemp, rm, symlink, writeFile } from 'node:fs/promises';
+import { cp, mkdir, mkdtemp, rename, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
@@ -62,14 +62,22 @@ describe('the backend', () => {
     expect(await told({ GRADMILL_BACKEND: 'auto' })).toMatchObject({ name: 'native' });
   });
 
-  test('GRADMILL_THREADS, never more than the cores', async () => {
-    expect(await told({ GRADMILL_THREADS: '1' })).toMatchObject({ threads: 1 });
-    expect((await told({ GRADMILL_THREADS: '999' })).threads).toBe((await told({})).threads);
+  test('GRADMILL_BACKEND=wasm, which has one instruction set', async () => {
+    const wasm = { name: 'wasm', isa: 'simd128', strict: false, reason: 'GRADMILL_BACKEND=wasm' };
+    expect(await told({ GRADMILL_BACKEND: 'wasm' })).toMatchObject(wasm);
+    expect(await told({ GRADMILL_BACKEND: 'wasm', GRADMILL_ISA: isas[0] })).toMatchObject(wasm);
   });
 
-  test('GRADMILL_STRICT', async () => {
-    expect(await told({ GRADMILL_STRICT: '1' })).toMatchObject({ strict: true });
-    expect(await told({ GRADMILL_STRICT: '0' })).toMatchObject({ strict: false });
+  test.each(['native', 'wasm'])('GRADMILL_THREADS, never more than the cores (%s)', async (name) => {
+    const env = { GRADMILL_BACKEND: name };
+    expect(await told({ ...env, GRADMILL_THREADS: '1' })).toMatchObject({ name, threads: 1 });
+    expect((await told({ ...env, GRADMILL_THREADS: '999' })).threads).toBe((await told(env)).threads);
+  });
+
+  test.each(['native', 'wasm'])('GRADMILL_STRICT (%s)', async (name) => {
+    const env = { GRADMILL_BACKEND: name };
+    expect(await told({ ...env, GRADMILL_STRICT: '1' })).toMatchObject({ name, strict: true });
+    expect(await told({ ...env, GRADMILL_STRICT: '0' })).toMatchObject({ name, strict: false });
   });
 });
 
@@ -79,10 +87,6 @@ describe('a variable that makes no sense', () => {
   test.each([
     [{ GRADMILL_BACKEND: 'abacus' }, "invalid-argument: GRADMILL_BACKEND: expected auto, native or wasm, got 'abacus'"],
     [{ GRADMILL_BACKEND: 'Native' }, "invalid-argument: GRADMILL_BACKEND: expected auto, native or wasm, got 'Native'"],
-    [
-      { GRADMILL_BACKEND: 'wasm' },
-      'backend-unavailable: GRADMILL_BACKEND=wasm: this version has no WebAssembly engine; unset it or set it to native',
-    ],
     [{ GRADMILL_ISA: 'avx3' }, `invalid-argument: GRADMILL_ISA: expected one of ${list}, which this machine runs, got 'avx3'`],
     [
       { GRADMILL_ISA: unsupported },
@@ -108,22 +112,47 @@ describe('an installation', () => {
     await mkdir(join(home, 'native', 'build'), { recursive: true });
     await cp(join(root, 'dist'), join(home, 'dist'), { recursive: true });
     await cp(join(root, 'package.json'), join(home, 'package.json'));
+    await cp(join(root, 'wasm'), join(home, 'wasm'), { recursive: true });
   });
   afterAll(() => rm(folder, { recursive: true, force: true }));
 
   const help = 'install a C++ compiler and CMake, then run `npx gradmill build`';
+  const instead = '; `npx gradmill build` would give the native engine';
+  const native = { GRADMILL_BACKEND: 'native' };
 
-  test('without addon says what to install', async () => {
-    expect(await told({}, folder)).toEqual({ refused: `backend-unavailable: the native addon is not built: ${help}` });
+  test('without addon runs WebAssembly and tells why', async () => {
+    expect(await told({}, folder)).toMatchObject({ name: 'wasm', reason: `the native addon is not built${instead}` });
     const kernels = await run(
-      `import { gemm } from 'gradmill/kernels'; gemm({ m: 1, n: 1, k: 1, a: new Float32Array(1), b: new Float32Array(1) })`,
+      `import { gemm } from 'gradmill/kernels'; console.log(gemm({ m: 1, n: 1, k: 1, a: Float32Array.of(2), b: Float32Array.of(3) })[0])`,
       { cwd: folder },
     );
-    expect(kernels.stderr).toMatch(/GradmillError: the native addon is not built/);
-    const load = await run(`import { loadModel } from 'gradmill'; loadModel('nothing').catch(({ code }) => console.log(code))`, {
-      cwd: folder,
-    });
-    expect(load.stdout).toBe('backend-unavailable\n');
+    expect(kernels).toEqual({ status: 0, stdout: '6\n', stderr: '' });
+  });
+
+  test('without addon says what to install when it is asked for', async () => {
+    const refused = `backend-unavailable: GRADMILL_BACKEND=native: the native addon is not built: ${help}`;
+    expect(await told(native, folder)).toEqual({ refused });
+    const kernels = await run(
+      `import { gemm } from 'gradmill/kernels'; gemm({ m: 1, n: 1, k: 1, a: new Float32Array(1), b: new Float32Array(1) })`,
+      { cwd: folder, env: native },
+    );
+    expect(kernels.stderr).toMatch(/GradmillError: GRADMILL_BACKEND=native: the native addon is not built/);
+    for (const call of ["loadModel('nothing')", 'initialize()']) {
+      const code = `import { initialize, loadModel } from 'gradmill'; ${call}.catch(({ code }) => console.log(code))`;
+      expect((await run(code, { cwd: folder, env: native })).stdout).toBe('backend-unavailable\n');
+    }
+  });
+
+  test('without any engine gives both reasons', async () => {
+    const modules = join(folder, 'node_modules', 'gradmill', 'wasm');
+    await rename(modules, `${modules}-away`);
+    try {
+      expect((await told({}, folder)).refused).toMatch(
+        /^backend-unavailable: WebAssembly .*; the native addon is not built: install a C\+\+/,
+      );
+    } finally {
+      await rename(`${modules}-away`, modules);
+    }
   });
 
   test('built meanwhile, works without a restart', async () => {
@@ -133,7 +162,7 @@ describe('an installation', () => {
       try { backend(); } catch ({ code }) { console.log(code); }
       copyFileSync(${JSON.stringify(join(root, 'native', 'build', 'gradmill.node'))}, ${JSON.stringify(addon())});
       console.log(backend().name);`;
-    expect(await run(code, { cwd: folder })).toMatchObject({ stdout: 'backend-unavailable\nnative\n', stderr: '' });
+    expect(await run(code, { cwd: folder, env: native })).toMatchObject({ stdout: 'backend-unavailable\nnative\n', stderr: '' });
     expect(await told({}, folder)).toMatchObject({ name: 'native' });
   });
 
@@ -142,8 +171,11 @@ describe('an installation', () => {
     ['that is empty', () => Buffer.alloc(0)],
   ])('with an addon %s says so', async (_, bytes) => {
     await writeFile(addon(), bytes());
-    expect((await told({}, folder)).refused).toMatch(
-      /^backend-unavailable: the native addon does not load \(.*\): install a C\+\+ compiler and CMake, then run/,
+    const { name, reason } = await told({}, folder);
+    expect(name).toBe('wasm');
+    expect(reason).toMatch(/^the native addon does not load \([^\n]*\); `npx gradmill build` would give the native engine$/);
+    expect((await told(native, folder)).refused).toMatch(
+      /^backend-unavailable: GRADMILL_BACKEND=native: the native addon does not load \([^\n]*\): install a C\+\+ compiler and CMake, then run/,
     );
   });
 
@@ -156,22 +188,17 @@ describe('an installation', () => {
       const addon = module.exports;
       module.exports = ${exported};
     };
-    const { backend, GradmillError } = await import('gradmill');
-    try {
-      backend();
-    } catch (error) {
-      console.log(error.code + ': ' + error.message);
-    }`;
+    const { backend } = await import('gradmill');
+    const { name, reason } = backend();
+    console.log(name + ': ' + reason);`;
 
   test('with an addon of another make says so', async () => {
-    expect((await run(pretend('{ hello: 1 }'))).stdout).toBe(`backend-unavailable: the native addon is not one of this version: ${help}\n`);
+    expect((await run(pretend('{ hello: 1 }'))).stdout).toBe(`wasm: the native addon is not one of this version${instead}\n`);
   });
 
   test('with an addon that computes wrongly does not use it', async () => {
     const wrong = 'Object.create(addon, { gemm: { value() {} } })';
-    expect((await run(pretend(wrong))).stdout).toBe(
-      'backend-unavailable: the native addon computes wrong products (0,0,0,0): build it again\n',
-    );
+    expect((await run(pretend(wrong))).stdout).toBe(`wasm: the native addon computes wrong products (0,0,0,0)${instead}\n`);
   });
 
   test('that is a link works', async () => {

@@ -267,17 +267,19 @@ describe(`the order of operations is the one written down (${ran})`, () => {
   });
 });
 
-describe('fast mode', () => {
-  const fast = tables.filter(({ strict }) => !strict);
+const fast = tables.filter(({ strict }) => !strict);
 
-  test.each(fast)('$name is near strict mode, and not the same', ({ isa }) => {
-    const [m, n, k] = [31, 47, 300];
-    const random = new Random(3);
-    const [a, b] = [random.floats(m * k), random.floats(k * n)];
-    const [quick, exact] = [false, true].map((strict) => gemm({ m, n, k, a, b, isa, strict }));
-    const furthest = Math.max(...quick.map((value, i) => Math.abs(value - exact[i])));
-    // Two results within 8·√k·2⁻²⁴ of the absolute sum, which is about k/4, of the truth.
-    expect(furthest).toBeLessThan(((2 * 8 * Math.sqrt(k)) / 2 ** 24) * (k / 4));
-    expect(furthest).toBeGreaterThan(0);
+// WebAssembly has no fused multiply-add: its one table is strict.
+if (fast.length > 0)
+  describe('fast mode', () => {
+    test.each(fast)('$name is near strict mode, and not the same', ({ isa }) => {
+      const [m, n, k] = [31, 47, 300];
+      const random = new Random(3);
+      const [a, b] = [random.floats(m * k), random.floats(k * n)];
+      const [quick, exact] = [false, true].map((strict) => gemm({ m, n, k, a, b, isa, strict }));
+      const furthest = Math.max(...quick.map((value, i) => Math.abs(value - exact[i])));
+      // Two results within 8·√k·2⁻²⁴ of the absolute sum, which is about k/4, of the truth.
+      expect(furthest).toBeLessThan(((2 * 8 * Math.sqrt(k)) / 2 ** 24) * (k / 4));
+      expect(furthest).toBeGreaterThan(0);
+    });
   });
-});

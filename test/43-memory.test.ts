@@ -1,12 +1,13 @@
 // What training keeps: nothing that grows with the steps, and nothing of models that are forgotten.
 import { expect, test } from 'vitest';
+import { backend } from '../src/index.js';
 import { run } from './child.js';
 
 const programs = new URL('programs/memory.mjs', import.meta.url).href;
 
-async function result(program: string): Promise<unknown> {
-  const code = `import { ${program} } from '${programs}'; await ${program}();`;
-  const { status, stdout, stderr } = await run(code, { flags: ['--expose-gc'], env: { GRADMILL_THREADS: '2' } });
+async function result(program: string, argument?: number): Promise<unknown> {
+  const code = `import { ${program} } from '${programs}'; await ${program}(${argument ?? ''});`;
+  const { status, stdout, stderr } = await run(code, { flags: ['--expose-gc'], env: { GRADMILL_THREADS: '2' }, timeout: 110_000 });
   expect({ status, stderr }).toEqual({ status: 0, stderr: '' });
   return JSON.parse(stdout);
 }
@@ -16,10 +17,12 @@ test('20,000 steps of one job: resident memory grows by at most 2 MiB, the heap 
   expect(steps).toBeGreaterThan(10_000);
   expect(resident).toBeLessThanOrEqual(2);
   expect(heap).toBeLessThanOrEqual(1);
-});
+}, 120_000);
 
-test('a thousand models dropped without dispose(): as much memory as after a hundred', async () => {
-  const [first, last] = (await result('forgotten')) as { native: number; heap: number }[];
+// WebAssembly gives no page back: what V8 lets lie between two collections, which takes some hundred models to show, stays.
+const settled = backend().name === 'wasm' ? 400 : 100;
+test(`a thousand models dropped without dispose(): as much memory as after ${settled}`, async () => {
+  const [first, last] = (await result('forgotten', settled)) as { native: number; heap: number }[];
   expect(last.native).toBeLessThanOrEqual(first.native * 1.1);
   expect(last.heap).toBeLessThanOrEqual(first.heap + 1);
-});
+}, 120_000);

@@ -1,7 +1,7 @@
 // The gradmill program as a user meets it: flags, progress, training on images and tables, predicting, Ctrl-C, closed pipes.
 import { spawn, type ChildProcessWithoutNullStreams } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises';
+import { cp, mkdir, mkdtemp, readFile, rm, stat, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -11,7 +11,8 @@ import { parseCsv } from '../src/cli/csv.js';
 import { Progress } from '../src/cli/progress.js';
 import { formatClock, formatCount, formatLoss, formatPercent, formatSeconds, oneLine, printable } from '../src/cli/terminal.js';
 import { loadModel } from '../src/index.js';
-import { writeFileAtomic, encodeSafetensors } from '../src/safetensors.js';
+import { writeFileAtomic } from '../src/node/files.js';
+import { encodeSafetensors } from '../src/safetensors.js';
 
 interface Run {
   readonly code: number;
@@ -19,6 +20,7 @@ interface Run {
   readonly err: string;
 }
 
+const root = fileURLToPath(new URL('..', import.meta.url));
 let folder: string;
 beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), 'gradmill-cli-'));
@@ -38,7 +40,6 @@ async function run(...args: string[]): Promise<Run> {
 
 /** A process of its own, as installed: for signals, pipes and flags that set up the engine. */
 function start(...args: string[]): ChildProcessWithoutNullStreams {
-  const root = fileURLToPath(new URL('..', import.meta.url));
   const program = join(root, 'src/cli/main.ts');
   return spawn(process.execPath, ['--import', import.meta.resolve('tsx'), program, ...args], { cwd: folder });
 }
@@ -543,9 +544,34 @@ describe('the program', () => {
     expect({ code, err }).toEqual({ code: 0, err: '' });
   });
 
-  test('an engine that is not there is one line', async () => {
-    const { code, err } = await ended(start('train', path('leaves.csv'), '--target', 'species', '--backend', 'wasm'));
-    expect(code).toBe(1);
-    expect(err).toMatch(/^gradmill: backend-unavailable: [^\n]+\n$/);
+  test('on WebAssembly when asked to', async () => {
+    const { code, out, err } = await ended(start('train', path('leaves.csv'), '--target', 'species', '--epochs', '2', '--backend', 'wasm'));
+    expect({ code, err }).toEqual({ code: 0, err: '' });
+    expect(out).toMatch(/^backend {3}wasm simd128, \d+ threads? \(GRADMILL_BACKEND=wasm\)$/m);
+  });
+
+  describe('without the native addon', () => {
+    beforeAll(async () => {
+      const home = path('installed');
+      await mkdir(home);
+      for (const part of ['dist', 'wasm', 'package.json']) await cp(join(root, part), join(home, part), { recursive: true });
+      await symlink(join(root, 'node_modules'), join(home, 'node_modules'));
+    });
+    const installed = (...args: string[]) => ended(spawn(process.execPath, [path('installed/dist/cli/main.js'), ...args], { cwd: folder }));
+
+    test('trains on WebAssembly, and says in one line why and what would help', async () => {
+      const { code, out, err } = await installed('train', 'leaves.csv', '--target', 'species', '--epochs', '2');
+      expect({ code, err }).toEqual({ code: 0, err: '' });
+      expect(out).toMatch(
+        /^backend {3}wasm simd128, \d+ threads? \(the native addon is not built; `npx gradmill build` would give the native engine\)$/m,
+      );
+      expect(out).toMatch(/^saved leaves\.safetensors$/m);
+    });
+
+    test('refuses --backend native in one line', async () => {
+      const { code, err } = await installed('train', 'leaves.csv', '--target', 'species', '--backend', 'native');
+      expect(code).toBe(1);
+      expect(err).toMatch(/^gradmill: backend-unavailable: GRADMILL_BACKEND=native: [^\n]+`npx gradmill build`\n$/);
+    });
   });
 });

@@ -4,7 +4,7 @@ import { engine } from '../src/engine.js';
 import type { Layer } from '../src/layers/layer.js';
 import { type LossName, type LossOptions, resolveLoss } from '../src/losses.js';
 import { type Optimizer, sgd } from '../src/optimizers.js';
-import { ALIGNMENT, FEED, type Plan, type Tensor } from '../src/plan.js';
+import { FEED, type Plan, type Tensor } from '../src/plan.js';
 import { Reference } from '../src/reference.js';
 import { Runtime, type TargetKind } from '../src/runtime.js';
 import { elementType } from '../src/tensor.js';
@@ -103,6 +103,9 @@ export class Network {
   private arenaBytes(): Uint8Array {
     const seed = this.runtime.floats(this.lossSeed);
     const start = seed.byteOffset - this.lossSeed.offset;
-    return new Uint8Array(seed.buffer, start, seed.buffer.byteLength - ALIGNMENT);
+    const ends = this.plan.instructions.flatMap(({ operands }) =>
+      Object.values(operands).map((tensor) => tensor.offset + tensor.bytes(this.plan.batch)),
+    );
+    return new Uint8Array(seed.buffer, start, Math.max(...ends));
   }
 }

@@ -1,15 +1,22 @@
-// Peers: other libraries in processes of their own, which live as long as the bench and sleep while others run. They speak
-// JSON lines: first a greeting, then one answer for each request ({"do": "prepare" | "check" | "slice", …}).
+// Who is measured: gradmill on each backend, and other libraries, in processes of their own, which live as long as the bench
+// and sleep while others run. They speak JSON lines: first a greeting, then one answer for each request
+// ({"do": "prepare" | "check" | "slice", …}).
 import { type ChildProcess, spawn } from 'node:child_process';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import type { Workload } from '../workloads.js';
 
-export const peerFamilies = ['pytorch', 'tfjs'] as const;
+/** gradmill itself; the addon's slowest form and gradmill in a browser, to compare WebAssembly with, count as peers. */
+export const backends = ['native', 'wasm'] as const;
+export type BackendName = (typeof backends)[number];
+
+export const peerFamilies = ['pytorch', 'tfjs', 'jaxjs', 'sse2-strict', 'chromium'] as const;
 export type PeerFamily = (typeof peerFamilies)[number];
 
+export type Family = BackendName | PeerFamily;
+
 interface Launch {
-  readonly family: PeerFamily;
+  readonly family: Family;
   readonly command: string;
   readonly args: readonly string[];
   readonly env: Readonly<Record<string, string>>;
@@ -19,13 +26,33 @@ interface Launch {
 
 const file = (name: string) => fileURLToPath(new URL(name, import.meta.url));
 
+/** Beside what is set when the bench starts. */
+const ENVIRONMENTS: Readonly<Record<BackendName | 'sse2-strict', Launch['env']>> = {
+  native: { GRADMILL_BACKEND: 'native' },
+  wasm: { GRADMILL_BACKEND: 'wasm' },
+  'sse2-strict': { GRADMILL_BACKEND: 'native', GRADMILL_ISA: 'sse2', GRADMILL_STRICT: '1' },
+};
+
 /**
  * The processes of a family. PyTorch is started once for each setting that may be its best one: the bench measures them all
  * and compares with the fastest. They share what always helps: kernels for this CPU, memory kept between steps.
  */
-export function launches(family: PeerFamily, { python, avx512 }: { readonly python: string; readonly avx512: boolean }): Launch[] {
-  if (family === 'tfjs')
-    return [{ family, command: process.execPath, args: [file('tfjs.mjs')], env: {}, needs: 'npm install --prefix bench/peers' }];
+export function launches(family: Family, { python, avx512 }: { readonly python: string; readonly avx512: boolean }): Launch[] {
+  const node = { family, command: process.execPath };
+  if (family === 'tfjs' || family === 'jaxjs')
+    return [{ ...node, args: [file(`${family}.mjs`)], env: {}, needs: 'npm install --prefix bench/peers' }];
+  if (family === 'chromium')
+    return [
+      {
+        ...node,
+        args: [file('chromium.mjs')],
+        env: {},
+        needs: 'Debian: apt-get install chromium; elsewhere its path in GRADMILL_CHROMIUM',
+      },
+    ];
+  if (family !== 'pytorch')
+    // The loader of TypeScript that runs the bench runs this too.
+    return [{ ...node, args: [...process.execArgv, file('gradmill.ts')], env: ENVIRONMENTS[family], needs: 'see CONTRIBUTING.md' }];
   const blasKernels = avx512 ? ['Haswell', 'Zen', 'SkylakeX'] : ['Haswell', 'Zen'];
   return blasKernels.map((kernels) => ({
     family,
@@ -46,36 +73,44 @@ export interface Greeting {
   readonly settings: readonly string[];
   /** The most threads it can use. */
   readonly threads: number;
+  /** Of gradmill: its instruction set, whose peak its figures are given as shares of. */
+  readonly isa?: string;
+  /** Of gradmill: why this engine, and why not more threads. */
+  readonly reason?: string;
 }
 
 export class Peer {
-  readonly family: PeerFamily;
-  readonly greeting: Greeting;
+  readonly family: Family;
   readonly #process: ChildProcess;
   readonly #answers: AsyncIterator<string>;
+  #greeting: Greeting | undefined;
+  /** What it wrote to standard error. */
+  #complaint = '';
 
-  private constructor(family: PeerFamily, child: ChildProcess, answers: AsyncIterator<string>, greeting: Greeting) {
+  private constructor({ family, command, args, env }: Launch) {
+    const child = spawn(command, args, { env: { ...process.env, ...env }, stdio: ['pipe', 'pipe', 'pipe'] });
+    child.on('error', (error) => (this.#complaint += error.message));
+    child.stdin.on('error', () => undefined);
+    child.stderr.setEncoding('utf8').on('data', (text: string) => (this.#complaint += text));
     this.family = family;
-    this.greeting = greeting;
     this.#process = child;
-    this.#answers = answers;
+    this.#answers = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
   }
 
   /** @throws Error with the reason and what to install */
-  static async start({ family, command, args, env, needs }: Launch): Promise<Peer> {
-    const child = spawn(command, args, { env: { ...process.env, ...env }, stdio: ['pipe', 'pipe', 'pipe'] });
-    let complaint = '';
-    child.on('error', (error) => (complaint += error.message));
-    child.stdin.on('error', () => undefined);
-    child.stderr.setEncoding('utf8').on('data', (text: string) => (complaint += text));
-    const answers = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
+  static async start(launch: Launch): Promise<Peer> {
+    const peer = new Peer(launch);
     try {
-      return new Peer(family, child, answers, (await next(answers)) as Greeting);
-    } catch (cause) {
-      const lines = complaint.trim().split('\n');
-      const reason = lines.find((line) => line.includes('Error')) ?? lines.at(-1) ?? '';
-      throw new Error(`${family} is left out: ${reason} (${needs})`, { cause });
+      peer.#greeting = (await peer.#next()) as Greeting;
+      return peer;
+    } catch (error) {
+      throw new Error(`${(error as Error).message} (${launch.needs})`, { cause: error });
     }
+  }
+
+  get greeting(): Greeting {
+    if (!this.#greeting) throw new Error('no greeting yet');
+    return this.#greeting;
   }
 
   prepare(workload: Workload, rows: number, data: string): Promise<unknown> {
@@ -96,14 +131,15 @@ export class Peer {
     this.#process.kill();
   }
 
-  async #ask(request: object): Promise<unknown> {
+  #ask(request: object): Promise<unknown> {
     this.#process.stdin?.write(`${JSON.stringify(request)}\n`);
-    return next(this.#answers);
+    return this.#next();
   }
-}
 
-async function next(answers: AsyncIterator<string>): Promise<unknown> {
-  const answer = await answers.next();
-  if (answer.done) throw new Error('the peer has ended');
-  return JSON.parse(answer.value);
+  async #next(): Promise<unknown> {
+    const answer = await this.#answers.next();
+    if (!answer.done) return JSON.parse(answer.value);
+    const lines = this.#complaint.trim().split('\n');
+    throw new Error(`${this.family} has ended: ${lines.find((line) => /^\w*Error/.test(line)) ?? lines.at(-1) ?? ''}`);
+  }
 }

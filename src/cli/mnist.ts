@@ -4,7 +4,7 @@
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
 import { GradmillError } from '../errors.js';
-import { readRegularFile } from '../safetensors.js';
+import { readRegularFile } from '../node/files.js';
 import { decodeIdxBytes } from './idx.js';
 
 export interface LabelledImages {

@@ -5,7 +5,7 @@ import { formatCsvRow, parseCsv } from './csv.js';
 import { decodeClasses, decodeValues, encodeInputs } from './encode.js';
 import { describeFlags, parseCommandLine, toggle, UsageError } from './flags.js';
 import { outputWidth, schemaFromMetadata, type Target } from './schema.js';
-import { readRegularFile } from '../safetensors.js';
+import { readRegularFile } from '../node/files.js';
 import type { Io } from './terminal.js';
 
 const flagTable = { help: toggle('show this help') };

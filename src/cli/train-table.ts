@@ -2,7 +2,7 @@
 
 import { GradmillError, nearestName } from '../errors.js';
 import { adam, dense, sequential } from '../index.js';
-import { readRegularFile } from '../safetensors.js';
+import { readRegularFile } from '../node/files.js';
 import { parseCsv, type Table } from './csv.js';
 import { decodeClasses, decodeValues, encodeInputs, encodeTarget, selectRows } from './encode.js';
 import { conclude, describeBackend, trainLive } from './fit.js';

@@ -1,7 +1,7 @@
 // `gradmill train`: reads the command line, sets up the engine, and hands over to the data's own trainer.
 
 import { basename, extname } from 'node:path';
-import { checkWritable } from '../safetensors.js';
+import { checkWritable } from '../node/files.js';
 import { describeFlags, parseCommandLine, UsageError } from './flags.js';
 import { commonFlags, tableFlags, trainFlags, type TrainFlags } from './train-flags.js';
 import type { Io } from './terminal.js';

@@ -88,8 +88,8 @@ async function kept() {
   return least;
 }
 
-/** A thousand models, each trained for a step and dropped. */
-export async function forgotten() {
+/** A thousand models, each trained for a step and dropped; measured after `settled` of them and after all. */
+export async function forgotten(settled) {
   const x = tensor(new Float32Array(32 * 100).fill(0.5), [32, 100]);
   const y = new Int32Array(32);
   const measured = [];
@@ -98,7 +98,7 @@ export async function forgotten() {
     model.compile({ optimizer: adam(), loss: 'softmaxCrossEntropy' });
     await model.trainOnBatch(x, y);
     await sleep(0);
-    if (i === 100 || i === 1000) measured.push(await kept());
+    if (i === settled || i === 1000) measured.push(await kept());
   }
   print(measured);
 }

@@ -2,11 +2,12 @@
 import { createRequire } from 'node:module';
 import { totalmem } from 'node:os';
 import { fileURLToPath } from 'node:url';
-import type { Engine, EngineMemory, EngineProgram } from './engine.js';
-import { GradmillError } from './errors.js';
-import { type OpText, parseOps } from './ops.js';
-import { show } from './options.js';
-import { ALIGNMENT } from './plan.js';
+import type { Engine, EngineMemory, EngineProgram } from '../engine.js';
+import { GradmillError } from '../errors.js';
+import { type OpText, parseOps } from '../ops.js';
+import { show } from '../options.js';
+import { ALIGNMENT } from '../plan.js';
+import type { Choice } from '../platform.js';
 
 interface AddonMemory {
   readonly offset: number;
@@ -32,7 +33,7 @@ interface Addon {
   ): void;
 }
 
-const ADDON = fileURLToPath(new URL('../native/build/gradmill.node', import.meta.url));
+const ADDON = fileURLToPath(new URL('../../native/build/gradmill.node', import.meta.url));
 
 /** No machine has more: a size beyond it is a mistake. */
 const MOST_BYTES = 2 ** 48;
@@ -50,6 +51,10 @@ class NativeMemory implements EngineMemory {
   bytes(): Uint8Array {
     return this.#bytes;
   }
+
+  release(): void {
+    // It is collected once nobody refers to it.
+  }
 }
 
 const SMALL_BYTES = 2 ** 28;
@@ -60,13 +65,7 @@ function memoryLimit(): number {
   return granted > 0 && granted < totalmem() ? granted : process.availableMemory();
 }
 
-interface Choice {
-  readonly isa: string | undefined;
-  readonly threads: number | undefined;
-  readonly strict: boolean;
-}
-
-/** @throws GradmillError 'backend-unavailable', 'invalid-argument' for an unknown or unsupported isa */
+/** @throws GradmillError 'backend-unavailable', which says why; 'invalid-argument' for an unknown or unsupported isa */
 export function loadNative({ isa: wanted, threads: asked, strict }: Choice): Engine {
   const addon = load();
   const best = addon.isas.at(-1) ?? '';
@@ -113,17 +112,18 @@ export function loadNative({ isa: wanted, threads: asked, strict }: Choice): Eng
 }
 
 function load(): Addon {
-  const help = 'install a C++ compiler and CMake, then run `npx gradmill build`';
   let addon: Partial<Addon>;
   try {
     addon = createRequire(import.meta.url)(ADDON) as Partial<Addon>;
   } catch (cause) {
     const missing = (cause as NodeJS.ErrnoException).code === 'MODULE_NOT_FOUND';
-    const what = missing ? 'the native addon is not built' : `the native addon does not load (${(cause as Error).message})`;
-    throw new GradmillError('backend-unavailable', `${what}: ${help}`, { cause });
+    const [why] = (cause as Error).message.split('\n');
+    throw new GradmillError('backend-unavailable', missing ? 'the native addon is not built' : `the native addon does not load (${why})`, {
+      cause,
+    });
   }
   if (!Array.isArray(addon.isas) || !Array.isArray(addon.ops) || typeof addon.gemm !== 'function')
-    throw new GradmillError('backend-unavailable', `the native addon is not one of this version: ${help}`);
+    throw new GradmillError('backend-unavailable', 'the native addon is not one of this version');
   return addon as Addon;
 }
 
@@ -131,6 +131,5 @@ function load(): Addon {
 function selfTest(addon: Addon, isa: string): void {
   const c = new Float32Array(4);
   addon.gemm(isa, true, 2, 2, 2, Float32Array.of(1, 2, 3, 4), Float32Array.of(5, 6, 7, 8), c, 2, 2, 2, false, false, 1, 0);
-  if (c.join() !== '19,22,43,50')
-    throw new GradmillError('backend-unavailable', `the native addon computes wrong products (${c.join()}): build it again`);
+  if (c.join() !== '19,22,43,50') throw new GradmillError('backend-unavailable', `the native addon computes wrong products (${c.join()})`);
 }

@@ -1,0 +1,35 @@
+// What both entries export: everything a user imports from gradmill.
+export { type ActivationName, type ActivationOptions } from './activations.js';
+export { type Backend, backend, initialize, type InitializeOptions } from './engine.js';
+export { GradmillError, type GradmillErrorCode } from './errors.js';
+export type { BatchReport, EpochReport, FitOptions, History, ProgressReport } from './fit.js';
+export {
+  constant,
+  glorotNormal,
+  glorotUniform,
+  heNormal,
+  heUniform,
+  type Initializer,
+  type InitializerInput,
+  type InitializerName,
+  lecunNormal,
+  lecunUniform,
+  normal,
+  ones,
+  truncatedNormal,
+  uniform,
+  varianceScaling,
+  zeros,
+} from './initializers.js';
+export { activation } from './layers/activation.js';
+export { dense, type DenseOptions } from './layers/dense.js';
+export type { Layer } from './layers/layer.js';
+export type { LossName, LossOptions } from './losses.js';
+export type { Evaluation } from './jobs.js';
+export { type CompileOptions, type Gradients, sequential, type Sequential, type SequentialOptions } from './model.js';
+export { adagrad, adam, adamW, type Optimizer, rmsprop, sgd } from './optimizers.js';
+export { loadModel } from './saving.js';
+export type { CompiledModule } from './platform.js';
+export type { InputScaling } from './scaling.js';
+export { type FloatTensor, type NumericArray, tensor, type TensorInput, type TensorLike } from './tensor.js';
+export type { NamedTensor, Weight, WeightInput } from './weights.js';

@@ -1,0 +1,100 @@
+// Files: read whole, written atomically. What goes wrong is a GradmillError 'file-io' that names the path.
+import { randomBytes } from 'node:crypto';
+import { access, constants, open, realpath, rename, rm, stat } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { getSystemErrorMap } from 'node:util';
+import { GradmillError } from '../errors.js';
+
+/** The bytes of a regular file: a pipe or device could block or never end. Errors are 'file-io' with the path. */
+export async function readRegularFile(path: string): Promise<Uint8Array> {
+  try {
+    if (!(await stat(path)).isFile()) throw new GradmillError('file-io', `cannot read '${path}': not a regular file`);
+    const file = await open(path, 'r');
+    try {
+      return await file.readFile();
+    } finally {
+      await file.close();
+    }
+  } catch (error) {
+    if (error instanceof GradmillError) throw error;
+    throw new GradmillError('file-io', `cannot read '${path}': ${systemReason(error)}`, { cause: error });
+  }
+}
+
+/**
+ * Writes the chunks to `path` so that a reader, or a crash at any moment, meets either the old file or the whole new
+ * one: a temporary file in the same folder is written, flushed to the disk and renamed.
+ */
+export async function writeFileAtomic(path: string, chunks: Iterable<Uint8Array>): Promise<void> {
+  let temporary: string | undefined;
+  try {
+    const target = await replaceableTarget(path);
+    const folder = dirname(target);
+    const name = join(folder, `.gradmill-${randomBytes(8).toString('hex')}.tmp`);
+    const file = await open(name, 'wx');
+    temporary = name;
+    try {
+      for (const chunk of chunks) await file.writeFile(chunk);
+      await file.sync();
+    } finally {
+      await file.close();
+    }
+    await rename(name, target);
+    temporary = undefined;
+    await syncFolder(folder);
+  } catch (error) {
+    if (temporary !== undefined) await rm(temporary, { force: true }).catch(() => undefined);
+    if (error instanceof GradmillError) throw error;
+    throw new GradmillError('file-io', `cannot write '${path}': ${systemReason(error)}`, { cause: error });
+  }
+}
+
+/** Throws what writeFileAtomic(path, …) would, as far as can be known before: for those who compute for minutes first. */
+export async function checkWritable(path: string): Promise<void> {
+  try {
+    await access(dirname(await replaceableTarget(path)), constants.W_OK);
+  } catch (error) {
+    if (error instanceof GradmillError) throw error;
+    throw new GradmillError('file-io', `cannot write '${path}': ${systemReason(error)}`, { cause: error });
+  }
+}
+
+/** Where the new file must be renamed to. Renaming over a symbolic link would replace the link; over a device, the device. */
+async function replaceableTarget(path: string): Promise<string> {
+  let target: string;
+  try {
+    target = await realpath(path);
+  } catch (error) {
+    if (isSystemError(error) && error.code === 'ENOENT') return path;
+    throw error;
+  }
+  if (!(await stat(target)).isFile()) {
+    throw new GradmillError('file-io', `cannot write '${path}': exists and is not a regular file`);
+  }
+  return target;
+}
+
+/** Makes the rename itself durable. Some systems cannot open or flush a folder; the file is complete without it. */
+async function syncFolder(folder: string): Promise<void> {
+  try {
+    const handle = await open(folder, 'r');
+    try {
+      await handle.sync();
+    } finally {
+      await handle.close();
+    }
+  } catch {
+    return;
+  }
+}
+
+function isSystemError(error: unknown): error is NodeJS.ErrnoException {
+  return error instanceof Error && 'code' in error;
+}
+
+/** 'no such file or directory (ENOENT)': Node's own message would name the temporary file. */
+function systemReason(error: unknown): string {
+  if (!isSystemError(error)) return String(error);
+  const known = error.errno === undefined ? undefined : getSystemErrorMap().get(error.errno);
+  return known === undefined ? error.message : `${known[1]} (${known[0]})`;
+}
