@@ -416,15 +416,16 @@ describe('callbacks', () => {
     const history = await model.fit(
       large,
       Uint8Array.from({ length: 40_000 }, (_, i) => i % classes),
-      { epochs: 6, batchSize: 4, onProgress: (report) => reports.push(report) },
+      { epochs: 60, batchSize: 4, onProgress: (report) => reports.push(report) },
     );
     const seconds = history.epochs.reduce((all, epoch) => all + epoch.seconds, 0);
     expect(reports.length).toBeLessThanOrEqual(seconds * 12 + 1);
     expect(reports.length).toBeGreaterThan(0);
     let last = 0;
     for (const { epoch, epochs, batch, batches, loss, accuracy, samplesPerSecond, secondsLeft } of reports) {
-      expect([epochs, batches]).toEqual([6, 10_000]);
-      expect(epoch * batches + batch).toBeGreaterThan(last);
+      expect([epochs, batches]).toEqual([60, 10_000]);
+      // On a busy machine nothing may have moved in a tenth of a second.
+      expect(epoch * batches + batch).toBeGreaterThanOrEqual(last);
       last = epoch * batches + batch;
       expect(batch).toBeLessThanOrEqual(batches);
       expect(loss).toBeGreaterThan(0);

@@ -144,7 +144,7 @@ describe('memory, in a process of its own', () => {
     const memory = () => { gc(); const { rss, heapUsed } = process.memoryUsage(); return { rss, heapUsed }; };
   `;
   const measure = async (code: string): Promise<number[]> => {
-    const { stdout, stderr, status } = await run(prelude + code, { flags: ['--expose-gc'] });
+    const { stdout, stderr, status } = await run(prelude + code, { flags: ['--expose-gc'], timeout: 110_000 });
     expect({ status, stderr }).toEqual({ status: 0, stderr: '' });
     return JSON.parse(stdout) as number[];
   };
@@ -175,7 +175,7 @@ describe('memory, in a process of its own', () => {
       console.log(JSON.stringify([(after.rss - before.rss) / MiB, (after.heapUsed - before.heapUsed) / MiB]));`);
     expect(rss).toBeLessThan(4);
     expect(heap).toBeLessThan(1);
-  });
+  }, 120_000);
 
   test('the data of a fit is let go when it has ended', async () => {
     const [during, after, again] = await measure(`

@@ -1,6 +1,7 @@
 /**
  * The script of a worker thread, in Node and in browsers: an instance over the shared memory with a stack of its own, which
- * works for the team until the environment ends. Node's host gives it a browser's `postMessage` and `onmessage`. A text, because a file would need every bundler's help.
+ * works for the team until the environment ends. Node's host gives it a browser's `postMessage` and `onmessage`. A text, because
+ * a file would need every bundler's help.
  */
 export const WORKER_SOURCE = `
 function start({ module, memory, member, stackTop, stackGuard }) {
