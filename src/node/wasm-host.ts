@@ -19,8 +19,8 @@ export const nodeHost: WasmHost = {
   },
   bytes: (threads) => readFileSync(new URL(`../../wasm/${threads ? 'threads' : 'simd'}.wasm`, import.meta.url)),
   spawn(source) {
-    // The program's own flags (--input-type, --import …) are not for this script.
-    const worker = new Worker(WORKER_GLOBALS + source, { eval: true, execArgv: [] });
+    // The program's own flags (--input-type, --import …) are not for this script, which needs next to no JavaScript memory.
+    const worker = new Worker(WORKER_GLOBALS + source, { eval: true, execArgv: [], resourceLimits: { maxYoungGenerationSizeMb: 1 } });
     worker.unref();
     return portOf(worker);
   },
