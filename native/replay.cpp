@@ -193,7 +193,7 @@ class Life {
       loaded.instructions = recorded.programs[i];
       const uint32_t count = uint32_t(loaded.instructions.size());
       loaded.steps.resize(stepLimit(count));
-      loaded.program = {&table, arena_.get(), loaded.instructions.data(), loaded.steps.data(), count, 0, 0, threads};
+      loaded.program = {&table, arena_.get(), loaded.instructions.data(), loaded.steps.data(), count, 0, 0, threads, 0};
     }
   }
 
@@ -329,7 +329,7 @@ struct Waiting {
   std::condition_variable ended;
   bool done = false;
 
-  Waiting(Program& program, const Run& run, const void* owner) : job{&program, run, owner, finished, 0, 0} { submit(&job); }
+  Waiting(Program& program, const Run& run, const void* owner) : job{&program, run, owner, finished, 0, 0, nullptr} { submit(&job); }
   static void finished(Job* job) {
     Waiting* self = reinterpret_cast<Waiting*>(job);
     std::lock_guard<std::mutex> lock(self->mutex);
