@@ -65,6 +65,12 @@ export interface Gradients {
   readonly weights: NamedTensor[];
 }
 
+let enqueue: (
+  model: Sequential,
+  call: (jobs: Jobs, memory: DataSets) => Promise<unknown>,
+  signal: AbortSignal | undefined,
+) => Promise<unknown>;
+
 /**
  * The asynchronous calls of a model run one at a time, in the order they were made; their arguments are checked, and wrong
  * ones rejected, when the call is made. Until all have settled the model is busy: the calls that return at once
@@ -72,6 +78,13 @@ export interface Gradients {
  * While fit awaits onBatch or onEpoch, the model is free for all but compile and dispose.
  */
 export class Sequential {
+  static {
+    enqueue = async (model, call, signal) => {
+      model.#refuseDisposed();
+      return model.#enqueue((memory) => call(model.#jobs, memory), signal);
+    };
+  }
+
   /** Free text saved with the model; what loadModel read. */
   readonly metadata: Readonly<Record<string, string>>;
   readonly #config: Pick<ModelConfig, 'inputShape' | 'seed' | 'inputScaling'>;
@@ -338,6 +351,14 @@ export class Sequential {
   #refuseDisposed(): void {
     if (this.#disposed) throw new GradmillError('disposed', 'the model was disposed');
   }
+}
+
+/**
+ * A call of another module (diagnostics, pruning) on a model, in line behind calls made before.
+ * @throws nothing: rejects with what `call` throws, or GradmillError 'disposed'
+ */
+export function callOn<T>(model: Sequential, call: (jobs: Jobs, memory: DataSets) => Promise<T>, signal?: AbortSignal): Promise<T> {
+  return enqueue(model, call, signal) as Promise<T>;
 }
 
 /** predictSync's options, read without allocating. */

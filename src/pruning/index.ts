@@ -1,0 +1,2 @@
+// 'gradmill/pruning': smaller networks that compute the same, or nearly.
+export {};
