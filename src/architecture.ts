@@ -2,7 +2,7 @@
 // model.ts, which builds it, and saving.ts, which compares it with a file before anything is allocated.
 import { GradmillError } from './errors.js';
 import type { Initializer } from './initializers.js';
-import { type BuiltLayer, checkLayerName, type Layer } from './layers/layer.js';
+import { type BuiltLayer, checkLayerName, type Declare, type Layer, type WeightOptions } from './layers/layer.js';
 import { LARGEST_SIZE, list, reading, show, showShape, size } from './options.js';
 import { type Parameter, Tensor } from './plan.js';
 
@@ -33,13 +33,18 @@ export function architecture(inputShape: unknown, layers: unknown): Architecture
   let units = columns;
   const built = named(checkLayers(layers)).map(({ name, layer }) => {
     const parameters: Parameter[] = [];
-    const built = layer.build(units, (part, shape, initializer) => {
+    const declare = (part: string, shape: readonly number[], initializer: Initializer, options: WeightOptions = {}): Parameter => {
       const full = `${name}/${part}`;
-      const parameter = { name: full, shape, value: new Tensor(full, shape, 'state'), grad: new Tensor(`${full}.grad`, shape, 'state') };
+      const { trainable = true, min = -Infinity } = options;
+      const weight = { name: full, shape, value: new Tensor(full, shape, 'state'), min };
+      const parameter: Parameter = trainable
+        ? { ...weight, trainable, grad: new Tensor(`${full}.grad`, shape, 'state') }
+        : { ...weight, trainable, grad: undefined };
       initializers.set(parameter, initializer);
       parameters.push(parameter);
       return parameter;
-    });
+    };
+    const built = layer.build(units, declare as Declare);
     units = built.units;
     return { name, layer, built, parameters };
   });

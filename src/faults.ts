@@ -88,7 +88,7 @@ function describe({ name, shape }: Tensor, rows: number): string {
 /** The update has happened; gradients still stand as the backward pass, which runs from the last layer to the first, left them. */
 function updateCulprit(runtime: Runtime): string {
   for (const { name, parameters } of [...runtime.layers].reverse()) {
-    const gradient = parameters.find(({ grad }) => isBad(runtime.floats(grad)));
+    const gradient = parameters.find(({ grad }) => grad && isBad(runtime.floats(grad)));
     if (gradient) return `the gradient of '${gradient.name}' of layer '${name}'`;
   }
   for (const { name, parameters } of runtime.layers) {

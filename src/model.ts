@@ -62,6 +62,7 @@ export interface Gradients {
   readonly inputGradient: FloatTensor;
   /** ∂loss/∂y of each layer's output, in layer order. */
   readonly lossGradients: FloatTensor[];
+  /** ∂loss/∂w of each trainable weight, in layer order. */
   readonly weights: NamedTensor[];
 }
 
@@ -247,23 +248,23 @@ export class Sequential {
         data: runtime.floats(tensor, rows).slice(),
         shape: [rows, tensor.elements(1)],
       }));
-      const weights = runtime.parameters.map(({ name, shape, grad }) => ({ name, shape: [...shape], data: runtime.floats(grad).slice() }));
+      const weights = runtime.trainable.map(({ name, shape, grad }) => ({ name, shape: [...shape], data: runtime.floats(grad).slice() }));
       return { loss: runtime.batchLoss, inputGradient, lossGradients: rest, weights };
     });
   }
 
-  /** Copies of all weights in layer order. @throws GradmillError 'busy', 'disposed' */
+  /** Copies of all weights in layer order, those that are not trainable too. @throws GradmillError 'busy', 'disposed' */
   get weights(): Weight[] {
     this.#refuseWhile('weights', this.#queue.busy);
     return this.#copyWeights();
   }
 
   #copyWeights(): Weight[] {
-    return this.#runtime.parameters.map(({ name, shape, value }) => ({
+    return this.#runtime.parameters.map(({ name, shape, value, trainable }) => ({
       name,
       shape: [...shape],
       data: this.#runtime.floats(value).slice(),
-      trainable: true,
+      trainable,
     }));
   }
 

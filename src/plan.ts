@@ -43,14 +43,29 @@ export interface Transposed {
   readonly transposed: Tensor;
 }
 
-/** A weight of a layer with its gradient. */
-export interface Parameter {
+interface DeclaredWeight {
   /** `layer/kernel` */
   readonly name: string;
   readonly shape: readonly number[];
   readonly value: Tensor;
+  /** The smallest value that setWeights accepts; −∞ for most. */
+  readonly min: number;
+}
+
+/** A weight that the optimizer changes, with its gradient. */
+export interface TrainableParameter extends DeclaredWeight {
+  readonly trainable: true;
   readonly grad: Tensor;
 }
+
+/** A weight that has no gradient and no moments: running statistics, whitening. */
+export interface FixedParameter extends DeclaredWeight {
+  readonly trainable: false;
+  readonly grad: undefined;
+}
+
+/** A weight of a layer. */
+export type Parameter = TrainableParameter | FixedParameter;
 
 export interface Instruction {
   readonly op: OpSignature;
@@ -72,9 +87,22 @@ interface BackwardRule {
   readonly rule: (dY: Tensor) => Tensor;
 }
 
+interface Update {
+  readonly scope: string;
+  readonly record: () => void;
+}
+
+export interface PlanOptions {
+  /** Replays change the model's state. Default false. */
+  readonly updates?: boolean;
+}
+
 export class Plan {
+  /** Whether replays change the model's state: weights, running statistics. */
+  readonly updates: boolean;
   #instructions: Instruction[] = [];
   #rules: BackwardRule[] = [];
+  #updates: Update[] = [];
   #kept = new Set<Tensor>();
   #scope = '';
   #names = new Map<string, number>();
@@ -84,7 +112,10 @@ export class Plan {
     readonly ops: OpTable,
     readonly batch: number,
     readonly training: boolean,
-  ) {}
+    options: PlanOptions = {},
+  ) {
+    this.updates = options.updates ?? false;
+  }
 
   get instructions(): readonly Instruction[] {
     return this.#instructions;
@@ -209,6 +240,20 @@ export class Plan {
     return gradients;
   }
 
+  /**
+   * What changes a layer's own state, such as running statistics: recorded behind the loss, which stops the run where it is not
+   * finite, and only in plans that update.
+   */
+  afterLoss(record: () => void): void {
+    if (this.updates) this.#updates.push({ scope: this.#scope, record });
+  }
+
+  /** Records what layers left for after the loss. */
+  recordUpdates(): void {
+    for (const { scope, record } of this.#updates) this.scope(scope, record);
+    this.#updates = [];
+  }
+
   // ── Finishing ───────────────────────────────────────────────────────────────────────────────────────────────────
 
   /** Keeps a buffer's memory and value until the replay has ended, for a host that reads it. */
@@ -271,12 +316,15 @@ function matrix(m: Tensor | Transposed): { tensor: Tensor; flag: boolean; rows: 
   return flag ? { tensor, flag, rows: columns, columns: rows } : { tensor, flag, rows, columns };
 }
 
-/** Splits an instruction's tensors by what it does to them. A tensor may be both (optimizers update in place). */
-export function reads(instruction: Instruction): Tensor[] {
-  // A written operand may also be read (totals, moments): only gemm's and map's outputs are known to be overwritten whole.
-  return instruction.op.operands.flatMap(({ name, written }) => {
-    const tensor = instruction.operands[name];
-    return tensor !== undefined && (!written || tensor.storage === 'state') ? [tensor] : [];
+/**
+ * Splits an instruction's tensors by what it does to them. A tensor may be both: state that is updated in place, and the c that
+ * a gemm adds to. Every other op overwrites the buffers that it writes.
+ */
+export function reads({ op, operands, immediates }: Instruction): Tensor[] {
+  return op.operands.flatMap(({ name, written }) => {
+    const tensor = operands[name];
+    const addsTo = op.name === 'gemm' && name === 'c' && !!immediates.beta;
+    return tensor !== undefined && (!written || tensor.storage === 'state' || addsTo) ? [tensor] : [];
   });
 }
 

@@ -1,7 +1,8 @@
 // A model's life in the engine: the arena with its state, the plans recorded so far, and their runs. model.ts holds the
 // public API; this file holds what native memory there is.
 //
-// Arena: control block | seed, hyper-parameters, totals, … | weights | gradients | moments | buffers of the running plan.
+// Arena: control block | seed, hyper-parameters, totals, … | weights | those not trainable | gradients | moments | buffers of the
+// running plan.
 // All plans of a model share one arena: one runs at a time. A plan that needs more buffers makes the arena grow, by a copy of
 // the state.
 import type { Architecture, NamedLayer } from './architecture.js';
@@ -10,7 +11,7 @@ import type { Engine, EngineMemory, EngineProgram } from './engine.js';
 import { GradmillError } from './errors.js';
 import { type Loss, recordAccuracy, recordLoss, type Target } from './losses.js';
 import type { Optimizer, WeightRanges } from './optimizers.js';
-import { ALIGNMENT, FEED, type Parameter, Plan, Tensor } from './plan.js';
+import { ALIGNMENT, FEED, type Parameter, Plan, Tensor, type TrainableParameter } from './plan.js';
 import type { InputScaling } from './scaling.js';
 
 /** How a batch's targets are held: class labels or rows like the prediction's. */
@@ -56,7 +57,9 @@ export class Runtime {
   /** Numbers that one example has. */
   readonly columns: number;
   readonly layers: readonly NamedLayer[];
+  /** All weights, in layer order. */
   readonly parameters: readonly Parameter[];
+  readonly trainable: readonly TrainableParameter[];
   #training: Training | undefined;
   #arena: EngineMemory | undefined;
   #arenaBytes = 0;
@@ -85,6 +88,7 @@ export class Runtime {
     this.columns = columns;
     this.layers = layers;
     this.parameters = layers.flatMap(({ parameters }) => parameters);
+    this.trainable = this.parameters.filter((parameter) => parameter.trainable);
     if (scaling) this.#inputScaling = [new Tensor('inputMean', [columns], 'state'), new Tensor('inputScale', [columns], 'state')];
     this.#layOutState(undefined);
     this.#view(this.#seed, Uint32Array).set([seed >>> 0, Math.floor(seed / 0x100000000)]);
@@ -151,7 +155,8 @@ export class Runtime {
   #record(kind: PlanKind, batch: number): LoadedPlan {
     const [purpose, target] = kind.split(':') as ['predict' | 'train' | 'evaluate' | 'gradients', TargetKind | undefined];
     const training = this.#training;
-    const plan = new Plan(this.engine.ops, batch, purpose === 'train' || purpose === 'gradients');
+    const updates = purpose === 'train';
+    const plan = new Plan(this.engine.ops, batch, updates || purpose === 'gradients', { updates });
     const [mean, scale] = this.#inputScaling ?? [];
     const x = new Tensor('x', ['batch', this.columns]);
     plan.scope('input', () => plan.emit('gather', x.shape, { y: x, mean, scale }, { feed: FEED.input }));
@@ -178,9 +183,11 @@ export class Runtime {
             plan.keep(gradient);
             lossGradients.push(gradient);
           }
-        } else if (this.parameters.length > 0) {
+        } else {
+          plan.recordUpdates();
           const ranges = Object.fromEntries(this.#ranges) as unknown as WeightRanges;
-          plan.scope('optimizer', () => training.optimizer.record(plan, ranges, this.#hyper, this.#clipScale));
+          if (this.trainable.length > 0)
+            plan.scope('optimizer', () => training.optimizer.record(plan, ranges, this.#hyper, this.#clipScale));
         }
       }
     }
@@ -297,10 +304,11 @@ export class Runtime {
       ranges.set(name, whole);
     };
     this.#scalars.forEach(place);
-    range('p', this.parameters.map(({ value }) => value)); // prettier-ignore
+    range('p', this.trainable.map(({ value }) => value)); // prettier-ignore
+    for (const { value, trainable } of this.parameters) if (!trainable) place(value);
     const weightsEnd = end;
     if (training) {
-      range('g', this.parameters.map(({ grad }) => grad)); // prettier-ignore
+      range('g', this.trainable.map(({ grad }) => grad)); // prettier-ignore
       const elements = ranges.get('p')?.elements(1) ?? 0;
       for (const moment of training.optimizer.moments) range(moment, [new Tensor(moment, [elements], 'state')]);
     }

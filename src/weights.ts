@@ -12,6 +12,7 @@ export interface NamedTensor {
 }
 
 export interface Weight extends NamedTensor {
+  /** Whether the optimizer changes it: false for running statistics. */
   readonly trainable: boolean;
 }
 
@@ -72,6 +73,8 @@ function checkWeight(given: WeightInput, byName: ReadonlyMap<string, Parameter>)
       copy[i] = value;
       if (!Number.isFinite(copy[i]))
         throw new GradmillError('non-finite-input', `${what}: element ${i}: expected a number that is finite in float32, got ${value}`);
+      if (value < parameter.min)
+        throw new GradmillError('invalid-argument', `${what}: element ${i}: expected at least ${parameter.min}, got ${value}`);
     }
     return { parameter, data: copy };
   });

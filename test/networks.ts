@@ -39,10 +39,10 @@ export class Network {
     const { layers, columns, rows, target = 'rows', seed = 1, spread = 1, fuse = true } = options;
     const random = new Random(seed);
     this.runtime = new Runtime(engine(), architecture([columns], layers), seed, undefined);
-    const { units, parameters } = this.runtime;
+    const { units, trainable } = this.runtime;
     const loss = resolveLoss(options.loss);
     this.runtime.compile({ optimizer: options.optimizer ?? sgd(), loss, accuracy: false, fuse, threads: 1, strict: false });
-    for (const { value } of parameters)
+    for (const { value } of trainable)
       if (value.shape.length === 1) this.runtime.floats(value).set(random.floats(value.elements(1), -0.5, 0.5));
     this.x = random.floats(rows * columns, -spread, spread);
     this.y =
@@ -51,7 +51,7 @@ export class Network {
     this.plan = plan;
     const layerNames = ['x', ...this.runtime.layers.map(({ name }) => name)];
     this.gradients = [
-      ...parameters.map(({ name, grad }) => [name, grad] as const),
+      ...trainable.map(({ name, grad }) => [name, grad] as const),
       ...lossGradients.map((tensor, i) => [layerNames[i], tensor] as const),
     ];
   }

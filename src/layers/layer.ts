@@ -2,15 +2,38 @@
 import { GradmillError } from '../errors.js';
 import type { Initializer } from '../initializers.js';
 import { show } from '../options.js';
-import type { Parameter, Plan, Tensor } from '../plan.js';
+import type { FixedParameter, Plan, Tensor, TrainableParameter } from '../plan.js';
+
+export interface WeightOptions {
+  /** Default true. Else it has no gradient, and only the layer itself or setWeights changes it. */
+  readonly trainable?: boolean;
+  /** The smallest value that setWeights accepts. Default: none. */
+  readonly min?: number;
+}
+
+/** Makes a weight of the layer, called `layer/name`. */
+export interface Declare {
+  (
+    name: string,
+    shape: readonly number[],
+    initializer: Initializer,
+    options?: WeightOptions & { readonly trainable?: true },
+  ): TrainableParameter;
+  (
+    name: string,
+    shape: readonly number[],
+    initializer: Initializer,
+    options: WeightOptions & { readonly trainable: false },
+  ): FixedParameter;
+}
 
 export interface Layer {
   readonly kind: string;
   readonly name: string | undefined;
   /** As a model file stores it: options of the layer's function. */
   readonly config: Readonly<Record<string, unknown>>;
-  /** @param units columns of the layer's input; @param declare makes a weight of this layer */
-  build(units: number, declare: (name: string, shape: readonly number[], initializer: Initializer) => Parameter): BuiltLayer;
+  /** @param units columns of the layer's input */
+  build(units: number, declare: Declare): BuiltLayer;
 }
 
 export interface BuiltLayer {
