@@ -103,6 +103,8 @@ const char* checkOp(const Instruction& instruction) {
     case op_scatter:
     case op_shuffle:
       return immediates[0] < feeds ? nullptr : "unknown feed";
+    case op_orthogonalize:
+      return finite(0) ? nullptr : "an immediate is not finite";
     default:
       return nullptr;
   }
@@ -133,6 +135,8 @@ double cost(const Step& step) {
     case op_randomNormal:
     case op_randomTruncatedNormal:
       return m * 5;
+    case op_orthogonalize:
+      return m * n * (m < n ? m : n) / 8;
     default:
       return m * (opInfos[step.op].split == Split::elements && opInfos[step.op].dimCount == 1 ? 1 : n) * 0.3;
   }

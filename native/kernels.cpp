@@ -6,6 +6,7 @@
 #include "gemm.h"
 #include "losses.h"
 #include "optimizers.h"
+#include "orthogonal.h"
 #include "random.h"
 
 namespace gradmill {

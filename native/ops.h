@@ -70,5 +70,8 @@
   /* y = mean + standardDeviation·z, z by Box–Muller */                                                                       \
   OP(randomNormal, elements, 1, "m", "stream mean:f32 standardDeviation:f32", "y[m]! state[4]:u32")                           \
   /* the same with |z| ≤ 2, drawn again until it holds */                                                                     \
-  OP(randomTruncatedNormal, elements, 1, "m", "stream mean:f32 standardDeviation:f32", "y[m]! state[4]:u32")
+  OP(randomTruncatedNormal, elements, 1, "m", "stream mean:f32 standardDeviation:f32", "y[m]! state[4]:u32")                  \
+  /* y = gain·Q: its columns (its rows where m < n) made orthonormal in order, each from those before it; sums over ascending  */ \
+  /* rows (rows: by the reduction), in panels of 32, every panel twice */                                                     \
+  OP(orthogonalize, none, 1, "m n", "gain:f32", "y[m*n]!")
 // clang-format on

@@ -3,6 +3,7 @@ export { type ActivationName, type ActivationOptions } from './activations.js';
 export { type Backend, backend, initialize, type InitializeOptions } from './engine.js';
 export { GradmillError, type GradmillErrorCode } from './errors.js';
 export type { BatchReport, EpochReport, FitOptions, History, ProgressReport } from './fit.js';
+export { gain } from './gain.js';
 export {
   constant,
   glorotNormal,
@@ -16,6 +17,8 @@ export {
   lecunUniform,
   normal,
   ones,
+  orthogonal,
+  type OrthogonalOptions,
   truncatedNormal,
   uniform,
   varianceScaling,
@@ -30,6 +33,13 @@ export { type CompileOptions, type Gradients, sequential, type Sequential, type 
 export { adagrad, adam, adamW, type Optimizer, rmsprop, sgd } from './optimizers.js';
 export { loadModel } from './saving.js';
 export type { CompiledModule } from './platform.js';
-export type { InputScaling } from './scaling.js';
+export { lsuv, type LsuvLayer, type LsuvOptions } from './lsuv.js';
+export type { InputScaling } from './scaling/input-scaling.js';
+export { type MinMaxOptions, type MinMaxScaler, minMaxScaler } from './scaling/min-max.js';
+export { type RobustOptions, type RobustScaler, robustScaler } from './scaling/robust.js';
+export type { DoubleTensor, Scaler } from './scaling/scaler.js';
+export { Standardizer } from './scaling/standardizer.js';
+export { scalerFromJSON, type ScalerJSON } from './scaling/stored.js';
+export { type Whitening, whitening, type WhiteningOptions } from './scaling/whitening.js';
 export { type FloatTensor, type NumericArray, tensor, type TensorInput, type TensorLike } from './tensor.js';
 export type { NamedTensor, Weight, WeightInput } from './weights.js';

@@ -1,7 +1,7 @@
 // Initialisers: what a weight holds before training. Each records one instruction into the model's initialisation plan; the
 // draws depend on the model's seed and the weight's number alone.
 import { GradmillError } from './errors.js';
-import { checkOptions, finiteNumber, oneOf, reading, show } from './options.js';
+import { checkOptions, finiteNumber, oneOf, reading, show, showShape } from './options.js';
 import type { Plan, Tensor } from './plan.js';
 
 /** Where an initialiser writes, and where its draws come from. */
@@ -19,6 +19,8 @@ export interface Initializer {
   /** As a model file stores it; `initializer(config)` makes the same again. */
   readonly config: Readonly<{ name: InitializerName } & Record<string, string | number>>;
   record(plan: Plan, draw: Draw): void;
+  /** Written over what was recorded, where the numbers are known. */
+  readonly values?: Float32Array;
 }
 
 type Distribution = 'normal' | 'truncatedNormal' | 'uniform';
@@ -110,7 +112,13 @@ export function uniform(options: UniformOptions = {}): Initializer {
 /** Standard deviation of N(0, 1) cut at ±2: √(1 − 4φ(2)/(2Φ(2) − 1)). */
 const TRUNCATED_DEVIATION = 0.8796256610342398;
 
-/** Weights of variance scale / fan, so that signals keep their size through depth (LeCun 1998, Glorot 2010, He 2015). */
+/**
+ * Weights of variance scale / fan, so that signals keep their size through depth: a product of fanIn terms of unit variance has
+ * variance fanIn·Var(W), its gradient units·Var(W). Hence 'fanIn' keeps the forward pass (LeCun 1998), 'fanOut' the backward
+ * pass, and 'fanAvg', (fanIn + fanOut) / 2, is a compromise (Glorot & Bengio 2010). An activation that shrinks what passes asks
+ * for scale gain(activation)²: 2 for ReLU (He et al. 2015). The distribution matters little: uniform has limits
+ * ±√(3·scale/fan); truncatedNormal is cut at two of its own deviations and widened to make up for it.
+ */
 export function varianceScaling(options: VarianceScalingOptions = {}): Initializer {
   const given = {
     scale: 1,
@@ -151,6 +159,36 @@ export const heNormal = scaled('heNormal', 2, 'fanIn', 'normal');
 /** Uniform, variance 2/fanIn, for ReLU. */
 export const heUniform = scaled('heUniform', 2, 'fanIn', 'uniform');
 
+/** Numbers that a layer knows; a model file holds them as weights, not here. */
+export function fixedValues(values: Float32Array): Initializer {
+  return { ...zeros(), values };
+}
+
+export interface OrthogonalOptions {
+  /** Factor of all weights; more than 0. Default 1; `gain('relu')` for ReLU. */
+  readonly gain?: number;
+}
+
+/**
+ * A random rotation times gain: columns orthonormal where fanIn ≥ units (WᵀW = gain²·I), else rows (WWᵀ = gain²·I); uniformly
+ * distributed over all such. Signals and gradients keep their size through any depth (Saxe, McClelland & Ganguli 2014).
+ * Only for kernels: a model with a bias of it throws 'shape-mismatch'.
+ */
+export function orthogonal(options: OrthogonalOptions = {}): Initializer {
+  const given = { gain: 1, ...checkOptions('orthogonal', options, ['gain']) };
+  const gain = finiteNumber('orthogonal: gain', given.gain, { above: 0 });
+  return {
+    config: { name: 'orthogonal', gain },
+    record: (plan, draw) => {
+      const { y, shape } = draw;
+      if (shape.length !== 2)
+        throw new GradmillError('shape-mismatch', `orthogonal: expected a kernel [fanIn, units], got '${y.name}' ${showShape(shape)}`);
+      random('randomNormal', plan, draw, 0, 1);
+      plan.emit('orthogonalize', shape, { y }, { gain });
+    },
+  };
+}
+
 const INITIALIZERS = {
   zeros,
   ones,
@@ -165,6 +203,7 @@ const INITIALIZERS = {
   glorotUniform,
   heNormal,
   heUniform,
+  orthogonal,
 };
 export type InitializerName = keyof typeof INITIALIZERS;
 const INITIALIZER_NAMES = Object.keys(INITIALIZERS) as InitializerName[];

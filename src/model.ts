@@ -14,7 +14,8 @@ import type { Plan } from './plan.js';
 import { CallQueue } from './queue.js';
 import { Runtime } from './runtime.js';
 import { checkFiles, checkMetadata, checkPath, type ModelConfig, type ModelContent, saveModel, serializeModel } from './saving.js';
-import { checkScaling, type InputScaling } from './scaling.js';
+import { checkScaling, type InputScaling } from './scaling/input-scaling.js';
+import type { Scaler } from './scaling/scaler.js';
 import { summaryOf } from './summary.js';
 import {
   flattened,
@@ -39,8 +40,11 @@ export interface SequentialOptions {
   readonly layers: readonly Layer[];
   /** Decides initial weights and shuffling. A whole number, default 0. */
   readonly seed?: number;
-  /** x becomes (x − mean) / standardDeviation as it is read; saved with the model. One number, or one for each input. Default: none. */
-  readonly inputScaling?: InputScaling;
+  /**
+   * x becomes (x − mean) / standardDeviation as it is read; saved with the model. One number, or one for each input; or a fitted
+   * scaler: `new Standardizer().fit(x)`, `minMaxScaler().fit(x)`, `robustScaler().fit(x)`. Default: none.
+   */
+  readonly inputScaling?: InputScaling | Scaler;
 }
 
 export interface CompileOptions {

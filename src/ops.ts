@@ -33,7 +33,8 @@ export type OpName =
   | 'fill'
   | 'randomUniform'
   | 'randomNormal'
-  | 'randomTruncatedNormal';
+  | 'randomTruncatedNormal'
+  | 'orthogonalize';
 
 /** One op as the engine describes it: the strings of native/ops.h. */
 export interface OpText {

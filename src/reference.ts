@@ -351,6 +351,27 @@ const ops: Record<OpName, Op> = {
       y[i] = mean + standardDeviation * z;
     }
   },
+
+  // Q = L⁻¹·vectors, L the Cholesky factor of their inner products.
+  orthogonalize({ m, n, needed: { y }, set: { gain } }) {
+    const [count, length, next, along] = m < n ? [m, n, n, 1] : [n, m, 1, n];
+    const vectors = Array.from({ length: count }, (_, v) => Array.from({ length }, (_, i) => y[v * next + i * along]));
+    for (const [v, vector] of vectors.entries()) if (!vector.some((value) => value !== 0)) vector[v] = 1;
+    const lower: number[][] = [];
+    vectors.forEach((vector, i) => {
+      const row: number[] = [];
+      lower.push(row);
+      for (let j = 0; j <= i; j++) {
+        const rest = sum(vector.map((value, at) => value * vectors[j][at])) - sum(lower[j].slice(0, j).map((value, k) => value * row[k]));
+        row.push(j < i ? rest / lower[j][j] : Math.sqrt(rest));
+      }
+    });
+    vectors.forEach((vector, v) => {
+      lower[v].slice(0, v).forEach((share, k) => vectors[k].forEach((value, at) => (vector[at] -= share * value)));
+      vector.forEach((value, at) => (vector[at] = value / lower[v][v]));
+    });
+    vectors.forEach((vector, v) => vector.forEach((value, i) => (y[v * next + i * along] = gain * value)));
+  },
 };
 
 function sum(values: Iterable<number>): number {

@@ -10,14 +10,15 @@ import { type DataSet, feed } from './dataset.js';
 import type { Engine, EngineMemory, EngineProgram } from './engine.js';
 import { GradmillError } from './errors.js';
 import { type Loss, recordAccuracy, recordLoss, type Target } from './losses.js';
+import type { OpName } from './ops.js';
 import type { Optimizer, WeightRanges } from './optimizers.js';
 import { ALIGNMENT, FEED, type Parameter, Plan, Tensor, type TrainableParameter } from './plan.js';
-import type { InputScaling } from './scaling.js';
+import type { InputScaling } from './scaling/input-scaling.js';
 
 /** How a batch's targets are held: class labels or rows like the prediction's. */
 export type TargetKind = 'labels' | 'rows';
 
-export type PlanKind = 'predict' | `${'train' | 'evaluate' | 'gradients'}:${TargetKind}`;
+export type PlanKind = 'predict' | 'outputs' | `${'train' | 'evaluate' | 'gradients'}:${TargetKind}`;
 
 export interface Training {
   readonly optimizer: Optimizer;
@@ -35,6 +36,8 @@ interface LoadedPlan {
   readonly gathers: number;
   /** Loss gradient at the input and at each layer's output; kept by 'gradients' plans only. */
   readonly lossGradients: readonly Tensor[];
+  /** What goes into each layer's activation (its output where it has none); kept by 'outputs' plans only. */
+  readonly preactivations: readonly Tensor[];
 }
 
 /** The engine's Fault codes. */
@@ -49,6 +52,8 @@ export interface Fault {
   /** Row of the data set. */
   readonly row: number;
 }
+
+const ACTIVATIONS = new Set<OpName>(['activate', 'softmax']);
 
 /** Words of the control block. */
 const CONTROL = { cancel: 0, progress: 1, fault: 2, instruction: 3, row: 4 } as const;
@@ -98,7 +103,7 @@ export class Runtime {
       setColumns(this.#view(mean, Float32Array), scaling.mean, (value) => value);
       setColumns(this.#view(scale, Float32Array), scaling.standardDeviation, (value) => 1 / value);
     }
-    this.#initialize(architecture.initializers);
+    this.initialize(architecture.initializers);
   }
 
   get units(): number {
@@ -153,7 +158,7 @@ export class Runtime {
   }
 
   #record(kind: PlanKind, batch: number): LoadedPlan {
-    const [purpose, target] = kind.split(':') as ['predict' | 'train' | 'evaluate' | 'gradients', TargetKind | undefined];
+    const [purpose, target] = kind.split(':') as ['predict' | 'outputs' | 'train' | 'evaluate' | 'gradients', TargetKind | undefined];
     const training = this.#training;
     const updates = purpose === 'train';
     const plan = new Plan(this.engine.ops, batch, updates || purpose === 'gradients', { updates });
@@ -165,7 +170,15 @@ export class Runtime {
     let y = x;
     const outputs = this.layers.map(({ name, built }) => (y = plan.scope(name, () => built.record(plan, y))));
     const lossGradients: Tensor[] = [];
-    if (!targets) {
+    const preactivations: Tensor[] = [];
+    if (purpose === 'outputs') {
+      this.layers.forEach(({ name }, i) => {
+        const activation = plan.instructions.findLast(({ op, scope }) => scope === name && ACTIVATIONS.has(op.name));
+        const z = activation?.operands.x ?? outputs[i];
+        plan.keep(z);
+        preactivations.push(z);
+      });
+    } else if (!targets) {
       plan.scope('output', () => plan.emit('scatter', y.shape, { x: y }, { feed: FEED.output }));
     } else {
       if (!training) throw new GradmillError('not-compiled', 'compile the model first: it has no loss yet');
@@ -193,7 +206,7 @@ export class Runtime {
     }
     const end = plan.finish(this.#stateEnd, { fuse: training?.fuse ?? true });
     this.#reserve(end);
-    return { plan, program: this.#load(plan), gathers, lossGradients };
+    return { plan, program: this.#load(plan), gathers, lossGradients, preactivations };
   }
 
   #gatherTarget(plan: Plan, target: TargetKind): Target {
@@ -344,7 +357,8 @@ export class Runtime {
     this.#replaceArena(arena, bytes);
   }
 
-  #initialize(initializers: Architecture['initializers']): void {
+  /** Gives weights their first values, drawn from the model's seed; those without an initialiser stay. */
+  initialize(initializers: Architecture['initializers']): void {
     const plan = new Plan(this.engine.ops, 1, false);
     this.parameters.forEach((parameter, stream) => {
       initializers.get(parameter)?.record(plan, { y: parameter.value, shape: parameter.shape, stream, state: this.#seed });
@@ -353,6 +367,7 @@ export class Runtime {
     const program = this.#load(plan);
     program.run(0, plan.instructions.length, 0, 0, 0);
     program.release?.();
+    for (const [parameter, { values }] of initializers) if (values) this.floats(parameter.value).set(values);
   }
 
   /** Lets the memory go; whatever comes after is an error. */

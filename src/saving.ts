@@ -6,12 +6,13 @@ import { GradmillError } from './errors.js';
 import { activation } from './layers/activation.js';
 import { dense, type DenseOptions } from './layers/dense.js';
 import type { Layer } from './layers/layer.js';
+import { whiteningLayer, type WhiteningLayerOptions } from './layers/whitening.js';
 import { type CompileOptions, Sequential, type SequentialOptions } from './model.js';
 import { adagrad, adam, adamW, type Optimizer, rmsprop, sgd } from './optimizers.js';
 import { checkOptions, list, oneOf, reading, show } from './options.js';
 import { type Files, platform } from './platform.js';
 import { decodeSafetensors, encodeSafetensors, type SafetensorsContent } from './safetensors.js';
-import type { InputScaling } from './scaling.js';
+import type { InputScaling } from './scaling/input-scaling.js';
 import { isDetached, zeroed } from './tensor.js';
 import { VERSION } from './version.js';
 import type { Weight } from './weights.js';
@@ -157,7 +158,9 @@ function modelOf({ metadata, tensors }: SafetensorsContent): Sequential {
 function layerOf(config: LayerConfig): Layer {
   const keys = reading('model: layer', () => Object.keys(config));
   const { kind, name, ...options } = checkOptions('model: layer', config, keys);
-  if (oneOf('layer', kind, ['dense', 'activation']) === 'dense') return { ...dense(options as unknown as DenseOptions), name };
+  const known = oneOf('layer', kind, ['dense', 'activation', 'whitening']);
+  if (known === 'dense') return { ...dense(options as unknown as DenseOptions), name };
+  if (known === 'whitening') return { ...whiteningLayer(options as unknown as WhiteningLayerOptions), name };
   checkOptions('activation', options, ['activation']);
   return { ...activation(options.activation as Parameters<typeof activation>[0]), name };
 }

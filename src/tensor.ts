@@ -42,6 +42,7 @@ export interface Rows {
 const ARRAYS = [Int8Array, Uint8Array, Int16Array, Uint16Array, Int32Array, Uint32Array, Float32Array, Float64Array] as const;
 const TYPES = new Map(ARRAYS.map(({ name }, type) => [name, type])).set('Uint8ClampedArray', ARRAYS.indexOf(Uint8Array));
 export const [UINT32, FLOAT32] = [ARRAYS.indexOf(Uint32Array), ARRAYS.indexOf(Float32Array)];
+const FLOAT64 = ARRAYS.indexOf(Float64Array);
 
 /** Deeper nesting is a cycle, or an attack. */
 const DEEPEST = 16;
@@ -112,6 +113,23 @@ export function flattened(rows: Rows): NumericArray {
   const slices = writeRows(rows, bytes);
   while (slices.next().done !== true);
   return viewOf(type, bytes, length);
+}
+
+/** Numbers in rows, in one array. */
+export interface NumericMatrix {
+  readonly what: string;
+  readonly data: NumericArray;
+  readonly rows: number;
+  readonly columns: number;
+}
+
+/** For code that reads numbers itself, in float64: nested ones are copied to it, a typed array is used as it is. @throws what toRows throws */
+export function numbersOf(what: string, input: TensorInput): NumericMatrix {
+  const rows = toRows(what, input);
+  const { columns, data } = rows;
+  if (!Array.isArray(data)) return { what, data: data as NumericArray, rows: rows.rows, columns };
+  if (rows.type === FLOAT32) rows.type = FLOAT64;
+  return { what, data: flattened(rows), rows: rows.rows, columns };
 }
 
 /** @throws GradmillError 'out-of-memory' */
@@ -274,7 +292,7 @@ function writeRow(
   if (length !== shape[depth])
     throw new GradmillError('shape-mismatch', `${what}: row ${row} has an array of ${length} where row 0 has ${shape[depth]}`);
   // Other integers would be wrapped, fractions cut.
-  if (innermost && type !== FLOAT32 && elementType(value) !== type)
+  if (innermost && type !== FLOAT32 && type !== FLOAT64 && elementType(value) !== type)
     throw new GradmillError('invalid-argument', `${what}: row ${row}: expected ${ARRAYS[type].name} as in row 0, got ${show(value)}`);
   if (typed) {
     into.set(value as NumericArray, at);

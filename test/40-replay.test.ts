@@ -235,6 +235,22 @@ describe('the smallest and the largest parts', () => {
     );
   });
 
+  test('more vectors than a panel, in columns and in rows', async () => {
+    await check('orthogonalize', (recorder) =>
+      instructions(recorder, 1, (plan, state) => {
+        for (const [m, n] of [
+          [1, 1],
+          [5, 3],
+          [75, 40],
+          [40, 75],
+          [33, 33],
+        ])
+          // prettier-ignore
+          plan.emit('orthogonalize', [m, n], { y: state([m, n]) }, { gain: 1.5 });
+      }),
+    );
+  });
+
   test('what networks seldom make large enough for parts', async () => {
     await check('parts', async (recorder) => {
       await instructions(recorder, 1, (plan, state) => {

@@ -255,4 +255,10 @@ const makers: Record<OpName, Maker> = {
   randomUniform: draws((random) => ({ low: random.uniform(-1, 0), high: random.uniform(0, 1) })),
   randomNormal: draws((random) => ({ mean: random.uniform(-1, 1), standardDeviation: random.uniform(0, 2) })),
   randomTruncatedNormal: draws((random) => ({ mean: random.uniform(-1, 1), standardDeviation: random.uniform(0, 2) })),
+  orthogonalize(random, { m, n }) {
+    const y = random.floats(m * n);
+    // Far from dependent: the condition is below 5, whatever the sizes.
+    for (let i = 0; i < Math.min(m, n); i++) y[i * n + i] += 2 * Math.sqrt(Math.max(m, n));
+    return { dims: [m, n], immediates: { gain: random.uniform(0.5, 2) }, operands: { y } };
+  },
 };

@@ -350,6 +350,8 @@ const rules: Record<OpName, Rule> = {
   // Box–Muller's radius is at most √(2·24·log 2) = 5.8.
   randomNormal: ({ m, immediates: { mean, standardDeviation } }) => ({ y: each(m, () => abs(mean) + 6 * standardDeviation) }),
   randomTruncatedNormal: ({ m, immediates: { mean, standardDeviation } }) => ({ y: each(m, () => abs(mean) + 6 * standardDeviation) }),
+  // Of vectors far from dependent, as the cases are: each is rounded against all before it.
+  orthogonalize: ({ m, n, immediates: { gain } }) => ({ y: each(m * n, () => gain * root(Math.min(m, n))) }),
 };
 
 /** p − learningRate·g/(√square + epsilon), square = old + share·g². */

@@ -2,6 +2,7 @@
 // might want to change is said in a note. train.ts calls it; means and deviations come from the training rows only.
 
 import { GradmillError } from '../errors.js';
+import { Standardizer } from '../scaling/standardizer.js';
 import { cellError, isMissing, parseNumber, type Table } from './csv.js';
 import { maxCategories, type InputColumn, type TableSchema, type Target } from './schema.js';
 
@@ -128,13 +129,11 @@ function scaling(
   values: readonly number[],
   trainingRows: readonly number[],
 ): { mean: number; standardDeviation: number } {
-  const training = trainingRows.map((row) => values[row]);
-  // Rounding would give a constant column a mean beside its value and a deviation of that tiny distance.
-  if (training.every((value) => value === training[0])) return { mean: training[0], standardDeviation: 1 };
-  const mean = training.reduce((sum, value) => sum + value, 0) / training.length;
-  const variance = training.reduce((sum, value) => sum + (value - mean) * (value - mean), 0) / training.length;
-  if (!Number.isFinite(mean) || !Number.isFinite(variance)) {
-    throw new GradmillError('csv-invalid', `${table.source}: the numbers of column '${name}' are too large to standardise`);
+  try {
+    const { mean, standardDeviation } = new Standardizer().fit(Float64Array.from(trainingRows, (row) => values[row])).inputScaling;
+    return { mean: mean[0], standardDeviation: standardDeviation[0] };
+  } catch (cause) {
+    const problem = `the numbers of column '${name}' are too large to standardise`;
+    throw new GradmillError('csv-invalid', `${table.source}: ${problem}`, { cause });
   }
-  return { mean, standardDeviation: variance === 0 ? 1 : Math.sqrt(variance) };
 }

@@ -1,6 +1,7 @@
 // Standardised inputs: x becomes (x − mean) / standardDeviation while the engine reads it. Checked and copied here for model.ts.
-import { GradmillError } from './errors.js';
-import { checkOptions, finiteNumber, reading, show } from './options.js';
+import { GradmillError } from '../errors.js';
+import { checkOptions, finiteNumber, reading, show } from '../options.js';
+import { Scaler } from './scaler.js';
 
 export interface InputScaling {
   readonly mean: number | readonly number[];
@@ -9,11 +10,13 @@ export interface InputScaling {
 }
 
 /**
+ * @param given may be a scaler that was fitted
  * @param columns numbers that one example has
  * @throws GradmillError 'invalid-argument', 'unknown-name', 'shape-mismatch'
  */
-export function checkScaling(given: InputScaling, columns: number): InputScaling {
-  const { mean, standardDeviation } = checkOptions('inputScaling', given, ['mean', 'standardDeviation']);
+export function checkScaling(given: InputScaling | Scaler, columns: number): InputScaling {
+  const plain = reading('inputScaling', () => (given instanceof Scaler ? given.inputScaling : given));
+  const { mean, standardDeviation } = checkOptions('inputScaling', plain, ['mean', 'standardDeviation']);
   const perColumn = (what: string, value: unknown, check: (what: string, value: unknown) => number): number | readonly number[] => {
     if (typeof value === 'number') return check(what, value);
     return reading(what, () => {
