@@ -1,6 +1,7 @@
 // Compiled once per instruction set with that set's flags: every kernel, and one table of pointers to them.
 #include "kernels.h"
 
+#include "columns.h"
 #include "elementwise.h"
 #include "gather.h"
 #include "gemm.h"

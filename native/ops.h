@@ -25,6 +25,9 @@
   OP(softmaxGradient, rows, 1, "m n", "", "dY[m*n] y[m*n] dX[m*n]!")                                                          \
   /* y[j] = Σ_i x[i,j], rows ascending */                                                                                     \
   OP(sumRows, columns, 1, "m n", "", "x[m*n] y[n]!")                                                                          \
+  /* of each column's finite numbers: mean, variance (of all, two passes), least, greatest; how many are > 0, < 0, finite */  \
+  OP(columnStatistics, columns, 1, "m n", "",                                                                                 \
+     "x[m*n] mean[n]! variance[n]! low[n]! high[n]! positive[n]! negative[n]! finite[n]!")                                    \
   /* Losses: rowLoss[i] = Σ_j term(x, t); dX = seed · scale · ∂term/∂x where present; scale = 1 for sum; for mean 1/(m·n) */  \
   /* in elementwise losses and 1/m in the cross-entropies over classes. */                                                    \
   /* (x − t)² */                                                                                                              \
@@ -45,8 +48,9 @@
   /* totals[2] += rows whose largest x is at the label or at t's largest; n = 1: (x > threshold) = (t > ½) */                 \
   OP(accuracy, none, 1, "m n", "threshold:f32", "x[m*n] labels[m]:i32? t[m*n]? totals[8]:f64!")                               \
   OP(resetTotals, none, 1, "", "", "totals[8]:f64!")                                                                          \
-  /* y = rows of a data set in the run's order, converted to float: (x − mean)·scale where given; refuses what is not finite */ \
-  OP(gather, rows, 1, "m n", "feed", "y[m*n]! mean[n]? scale[n]?")                                                            \
+  /* y = rows of a data set in the run's order, converted to float: (x − mean)·scale where given; refuses what is not finite, */ \
+  /* unless unchecked */                                                                                                      \
+  OP(gather, rows, 1, "m n", "feed unchecked", "y[m*n]! mean[n]? scale[n]?")                                                            \
   /* labels in the run's order as integers; refuses what is no integer in [0, n) */                                           \
   OP(gatherLabels, none, 1, "m n", "feed", "labels[m]:i32!")                                                                  \
   /* rows of x into the output, in the data set's order */                                                                    \

@@ -4,7 +4,7 @@
 // halves; chunk results in chunk order. The order does not depend on the vector's length, so neither does the result.
 #pragma once
 #include "kernels.h"
-#include "simd.h"
+#include "vmath.h"
 
 namespace gradmill {
 namespace {

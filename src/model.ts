@@ -70,6 +70,7 @@ export interface Gradients {
   readonly weights: NamedTensor[];
 }
 
+let duplicate: typeof copyOf;
 let enqueue: (
   model: Sequential,
   call: (jobs: Jobs, memory: DataSets) => Promise<unknown>,
@@ -87,6 +88,21 @@ export class Sequential {
     enqueue = async (model, call, signal) => {
       model.#refuseDisposed();
       return model.#enqueue((memory) => call(model.#jobs, memory), signal);
+    };
+    duplicate = (model, changes = {}, { scaled = true } = {}) => {
+      model.#refuseDisposed();
+      const { layers, parameters, training } = model.#runtime;
+      const { inputScaling, ...config } = model.#config;
+      const scaling = scaled && inputScaling !== undefined ? { inputScaling } : {};
+      const copy = new Sequential({ ...config, ...scaling, layers: layers.map(({ layer }) => layer) });
+      parameters.forEach(({ value }, i) => {
+        copy.#runtime.floats(copy.#runtime.parameters[i].value).set(model.#runtime.floats(value));
+      });
+      if (training) {
+        const { optimizer, loss, accuracy, threads, strict, fuse } = training;
+        copy.compile({ optimizer, loss: loss.config, metrics: accuracy ? ['accuracy'] : [], threads, strict, fuse, ...changes });
+      }
+      return copy;
     };
   }
 
@@ -364,6 +380,16 @@ export class Sequential {
  */
 export function callOn<T>(model: Sequential, call: (jobs: Jobs, memory: DataSets) => Promise<T>, signal?: AbortSignal): Promise<T> {
   return enqueue(model, call, signal) as Promise<T>;
+}
+
+/**
+ * Another model of the same layers and weights, compiled alike but for `changes`: to experiment on. Its optimizer and the draws
+ * of its epochs start afresh. Within a call of callOn, so that no call of the model is running.
+ * @param options scaled: false leaves the input scaling out
+ * @throws GradmillError 'disposed', 'out-of-memory'
+ */
+export function copyOf(model: Sequential, changes?: Partial<CompileOptions>, options?: { readonly scaled?: boolean }): Sequential {
+  return duplicate(model, changes, options);
 }
 
 /** predictSync's options, read without allocating. */

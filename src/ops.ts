@@ -10,6 +10,7 @@ export type OpName =
   | 'softmax'
   | 'softmaxGradient'
   | 'sumRows'
+  | 'columnStatistics'
   | 'meanSquaredError'
   | 'meanAbsoluteError'
   | 'huber'

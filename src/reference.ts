@@ -153,6 +153,20 @@ const ops: Record<OpName, Op> = {
     for (let j = 0; j < n; j++) y[j] = sum(range(0, m).map((i) => x[i * n + j]));
   },
 
+  columnStatistics({ m, n, needed: { x, mean, variance, low, high, positive, negative, finite } }) {
+    for (let j = 0; j < n; j++) {
+      const column = range(0, m).flatMap((i) => (Number.isFinite(x[i * n + j]) ? [x[i * n + j]] : []));
+      const count = column.length;
+      mean[j] = count === 0 ? 0 : sum(column) / count;
+      variance[j] = count === 0 ? 0 : sum(column.map((value) => (value - mean[j]) ** 2)) / count;
+      low[j] = count === 0 ? 0 : Math.min(...column);
+      high[j] = count === 0 ? 0 : Math.max(...column);
+      positive[j] = column.filter((value) => value > 0).length;
+      negative[j] = column.filter((value) => value < 0).length;
+      finite[j] = count;
+    }
+  },
+
   // ── Losses ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
   meanSquaredError: elementwiseLoss(
@@ -234,7 +248,7 @@ const ops: Record<OpName, Op> = {
 
   // ── Data sets ───────────────────────────────────────────────────────────────────────────────────────────────────
 
-  gather({ m, n, needed: { y }, optional: { mean, scale }, feed, ...call }) {
+  gather({ m, n, needed: { y }, optional: { mean, scale }, set, feed, ...call }) {
     for (let i = 0; i < m; i++) {
       const row = sourceRow(i, feed, call);
       if (row === undefined) return;
@@ -242,7 +256,7 @@ const ops: Record<OpName, Op> = {
         const value = feed.data[row * n + j];
         y[i * n + j] = mean && scale ? (value - mean[j]) * scale[j] : value;
       }
-      if (!y.subarray(i * n, (i + 1) * n).every(Number.isFinite)) {
+      if (set.unchecked === 0 && !y.subarray(i * n, (i + 1) * n).every(Number.isFinite)) {
         call.stop('nonFiniteInput', row);
         return;
       }

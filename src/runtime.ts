@@ -18,7 +18,15 @@ import type { InputScaling } from './scaling/input-scaling.js';
 /** How a batch's targets are held: class labels or rows like the prediction's. */
 export type TargetKind = 'labels' | 'rows';
 
-export type PlanKind = 'predict' | 'outputs' | `${'train' | 'evaluate' | 'gradients'}:${TargetKind}`;
+export type PlanKind = 'predict' | 'outputs' | `${'train' | 'evaluate' | 'gradients'}:${TargetKind}` | `measure:${string}`;
+
+/** What a diagnostic measures of the forward pass, as a plan of its own. */
+export interface Measurement {
+  /** Numbers that are not finite do not stop it. */
+  readonly unchecked?: boolean;
+  /** @param outputs the input as gathered, then each layer's output; returns what is to be read after each batch. */
+  record(plan: Plan, outputs: readonly Tensor[]): readonly Tensor[];
+}
 
 export interface Training {
   readonly optimizer: Optimizer;
@@ -38,6 +46,10 @@ interface LoadedPlan {
   readonly lossGradients: readonly Tensor[];
   /** What goes into each layer's activation (its output where it has none); kept by 'outputs' plans only. */
   readonly preactivations: readonly Tensor[];
+  /** The input as gathered, then each layer's output. */
+  readonly outputs: readonly Tensor[];
+  /** What a 'measure' plan's Measurement returned. */
+  readonly measured: readonly Tensor[];
 }
 
 /** The engine's Fault codes. */
@@ -70,6 +82,7 @@ export class Runtime {
   #arenaBytes = 0;
   #stateEnd = 0;
   #plans = new Map<PlanKind, LoadedPlan>();
+  readonly #measurements = new Map<string, Measurement>();
   #epochProgram: EngineProgram | undefined;
   #controlView: Uint32Array | undefined;
 
@@ -87,7 +100,7 @@ export class Runtime {
     readonly engine: Engine,
     architecture: Architecture,
     seed: number,
-    scaling: InputScaling | undefined,
+    readonly scaling: InputScaling | undefined,
   ) {
     const { columns, layers } = architecture;
     this.columns = columns;
@@ -122,6 +135,11 @@ export class Runtime {
     this.#view(this.#seed, Uint32Array)[2] = 0;
   }
 
+  /** Bytes of weights, gradients, moments and the widest plan's buffers. */
+  get bytes(): number {
+    return this.#arenaBytes;
+  }
+
   // ── Plans ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
   /** The plan of a kind for batches of up to `batch` rows, recorded and loaded when first asked for. */
@@ -132,6 +150,11 @@ export class Runtime {
     known?.program.release?.();
     this.#plans.set(kind, loaded);
     return loaded;
+  }
+
+  /** From now on 'measure:name' is a plan; of equal names the first counts. */
+  define(name: string, measurement: Measurement): void {
+    if (!this.#measurements.has(name)) this.#measurements.set(name, measurement);
   }
 
   /** [resetTotals, shuffle], of one instruction each. */
@@ -158,18 +181,24 @@ export class Runtime {
   }
 
   #record(kind: PlanKind, batch: number): LoadedPlan {
-    const [purpose, target] = kind.split(':') as ['predict' | 'outputs' | 'train' | 'evaluate' | 'gradients', TargetKind | undefined];
+    const [purpose, detail = ''] = kind.split(':') as ['predict' | 'outputs' | 'train' | 'evaluate' | 'gradients' | 'measure', string | undefined];
+    const measurement = purpose === 'measure' ? this.#measurements.get(detail) : undefined;
+    const target = detail === 'labels' || detail === 'rows' ? detail : undefined;
     const training = this.#training;
     const updates = purpose === 'train';
     const plan = new Plan(this.engine.ops, batch, updates || purpose === 'gradients', { updates });
     const [mean, scale] = this.#inputScaling ?? [];
     const x = new Tensor('x', ['batch', this.columns]);
-    plan.scope('input', () => plan.emit('gather', x.shape, { y: x, mean, scale }, { feed: FEED.input }));
+    plan.scope('input', () =>
+      plan.emit('gather', x.shape, { y: x, mean, scale }, { feed: FEED.input, unchecked: measurement?.unchecked ? 1 : 0 }),
+    );
     const targets = target && plan.scope('target', () => this.#gatherTarget(plan, target));
     const gathers = plan.instructions.length;
     let y = x;
     const outputs = this.layers.map(({ name, built }) => (y = plan.scope(name, () => built.record(plan, y))));
     const lossGradients: Tensor[] = [];
+    const measured = measurement ? plan.scope('measure', () => measurement.record(plan, [x, ...outputs])) : [];
+    for (const tensor of measured) plan.keep(tensor);
     const preactivations: Tensor[] = [];
     if (purpose === 'outputs') {
       this.layers.forEach(({ name }, i) => {
@@ -178,6 +207,8 @@ export class Runtime {
         plan.keep(z);
         preactivations.push(z);
       });
+    } else if (measurement) {
+      // Nothing else is wanted.
     } else if (!targets) {
       plan.scope('output', () => plan.emit('scatter', y.shape, { x: y }, { feed: FEED.output }));
     } else {
@@ -206,7 +237,7 @@ export class Runtime {
     }
     const end = plan.finish(this.#stateEnd, { fuse: training?.fuse ?? true });
     this.#reserve(end);
-    return { plan, program: this.#load(plan), gathers, lossGradients, preactivations };
+    return { plan, program: this.#load(plan), gathers, lossGradients, preactivations, outputs: [x, ...outputs], measured };
   }
 
   #gatherTarget(plan: Plan, target: TargetKind): Target {

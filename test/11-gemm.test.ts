@@ -4,7 +4,7 @@ import fc from 'fast-check';
 import { afterAll, describe, expect, test } from 'vitest';
 import { gemm } from '../src/kernels.js';
 import { ran, Random, tables } from './engines.js';
-import { expectRounded, printWorst } from './rounding.js';
+import { expectRounded, printWorst } from './rounded.js';
 
 interface Product {
   readonly m: number;

@@ -2,9 +2,10 @@
 // formulas end or bend, and the ranges of their derivatives (THEORY: a' in [0, 1] is not general).
 import { afterAll, describe, expect, test } from 'vitest';
 import { type ActivationName, resolveActivation } from '../src/activations.js';
+import { roundingOf } from '../src/diagnostics/rounding.js';
 import { ELEMENTWISE } from './cases.js';
 import { expectSameBits, onEngine, onReference, ran, Random, type Table, tables } from './engines.js';
-import { expectRounded, printWorst, roundingOf } from './rounding.js';
+import { expectRounded, printWorst } from './rounded.js';
 
 type Elementwise = (typeof ELEMENTWISE)[number];
 

@@ -2,13 +2,14 @@
 // differences; the engine's float32 gradients equal the interpreter's but for rounding, whose limit follows the plan.
 import { afterAll, describe, expect, test } from 'vitest';
 import { ACTIVATION_NAMES, type ActivationName, type ActivationOptions } from '../src/activations.js';
+import { Differences, kinkArguments, kinksOf, roundedRun } from '../src/diagnostics/gradcheck.js';
 import { activation, adagrad, adam, adamW, dense, rmsprop, sgd } from '../src/index.js';
 import { LOSS_NAMES, type LossOptions } from '../src/losses.js';
-import type { Instruction, Tensor } from '../src/plan.js';
+import type { Tensor } from '../src/plan.js';
 import type { Reference } from '../src/reference.js';
 import { expectSameBits, ran, tables } from './engines.js';
 import { Network, type NetworkOptions } from './networks.js';
-import { expectRounded, printWorst, roundingOf } from './rounding.js';
+import { expectRounded, printWorst } from './rounded.js';
 
 // ── Networks: every layer with every activation, every loss with every target ──────────────────────────────────────────
 
@@ -21,7 +22,7 @@ const activations: readonly (ActivationName | ActivationOptions)[] = [
 const label = (a: ActivationName | ActivationOptions) => (typeof a === 'string' ? a : JSON.stringify(a));
 
 /** The activation in a layer of its own, inside a dense layer, and last. */
-const activationCases = activations.map((a): [string, Omit<NetworkOptions, 'rows' | 'columns'>, ActivationName] => {
+const activationCases = activations.map((a): [string, Omit<NetworkOptions, 'rows' | 'columns'>] => {
   const name = typeof a === 'string' ? a : a.name;
   const layers = [
     activation(a),
@@ -29,7 +30,7 @@ const activationCases = activations.map((a): [string, Omit<NetworkOptions, 'rows
     dense({ units: 4, useBias: false, activation: a }),
     dense({ units: 3, activation: a }),
   ];
-  return [label(a), { layers, loss: 'meanSquaredError', spread: name.startsWith('hard') ? 6 : 2 }, name];
+  return [label(a), { layers, loss: 'meanSquaredError', spread: name.startsWith('hard') ? 6 : 2 }];
 });
 
 const losses: readonly LossOptions[] = [
@@ -42,109 +43,75 @@ const lossCases = losses.flatMap((loss) => {
   const classes = loss.name.endsWith('CrossEntropy') && loss.name !== 'binaryCrossEntropy';
   const last = loss.name === 'categoricalCrossEntropy' ? 'softmax' : 'linear';
   const layers = (units: number) => [dense({ units: 5, activation: 'tanh' }), dense({ units, activation: last })];
-  const network = (units: number, target: 'rows' | 'labels'): [string, Omit<NetworkOptions, 'rows' | 'columns'>, string] => [
+  const network = (units: number, target: 'rows' | 'labels'): [string, Omit<NetworkOptions, 'rows' | 'columns'>] => [
     `${JSON.stringify(loss)}, ${units} units, ${target}`,
     { layers: layers(units), loss, target },
-    loss.name,
   ];
   return [network(4, 'rows'), ...(classes ? [network(4, 'labels')] : [network(1, 'rows')])];
 });
 
-/** Where a derivative jumps: at these z, or for losses at these x − t. */
-function kinks(name: string, { immediates }: Instruction): number[] {
-  if (['relu', 'leakyRelu', 'elu', 'selu', 'meanAbsoluteError'].includes(name)) return [0];
-  if (['hardSigmoid', 'hardSwish'].includes(name)) return [-3, 3];
-  return name === 'huber' ? [-immediates.delta, immediates.delta] : [];
-}
-
-/** How near the network's run comes to a kink of this activation or loss. */
-function nearestKink(network: Network, name: string): number {
+/** How near the network's run comes to a kink of its activations or loss. */
+function nearestKink(network: Network): number {
   const reference = network.reference();
   const { instructions } = network.plan;
   reference.run(0, instructions.length, 0, network.options.rows, network.options.rows);
-  const isLoss = (LOSS_NAMES as readonly string[]).includes(name);
   let nearest = Infinity;
   for (const instruction of instructions) {
-    const { op, operands } = instruction;
-    if (op.name !== (isLoss ? name : 'activate')) continue;
-    const t = 't' in operands ? reference.values(operands.t) : [];
-    reference.values(operands.x).forEach((x, i) => {
-      for (const kink of kinks(name, instruction)) nearest = Math.min(nearest, Math.abs(x - (isLoss ? t[i] : 0) - kink));
-    });
+    const kinks = kinksOf(instruction);
+    if (kinks.length === 0) continue;
+    for (const value of kinkArguments(reference, instruction))
+      for (const kink of kinks) nearest = Math.min(nearest, Math.abs(value - kink));
   }
   return nearest;
 }
 
 /** A network of this kind that keeps away from kinks. */
-function smooth(options: NetworkOptions, name: string, distance: number): Network {
+function smooth(options: NetworkOptions, distance: number): Network {
   for (let seed = 1; seed < 200; seed++) {
     const network = new Network({ ...options, seed, fuse: false });
-    if (nearestKink(network, name) > distance) return network;
+    if (nearestKink(network) > distance) return network;
   }
   return expect.fail('every network of this kind comes near a kink');
 }
 
 // ── First link ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-const EPSILON = 1e-6;
-
-/** The buffer or weight whose gradient a name stands for, and the first instruction that depends on it. */
-function origin(network: Network, name: string): { tensor: Tensor; from: number } {
-  const parameter = network.runtime.parameters.find((known) => known.name === name);
-  if (parameter) return { tensor: parameter.value, from: 0 };
-  const { instructions } = network.plan;
-  const scopes = ['input', ...network.runtime.layers.map((layer) => layer.name)];
-  const end = instructions.findIndex(({ scope }) => scope === 'loss');
-  // A linear layer records nothing: its output is that of the layer below.
-  const below = scopes.slice(0, name === 'x' ? 1 : scopes.indexOf(name) + 1);
-  const last = instructions.slice(0, end).findLastIndex(({ scope }) => below.includes(scope));
-  const { op, operands } = instructions[last];
-  return { tensor: operands[op.operands.find(({ written }) => written)!.name], from: last + 1 };
+/** The buffer or weight whose gradient a name stands for. */
+function subject({ runtime, outputs }: Network, name: string): Tensor {
+  const parameter = runtime.parameters.find((known) => known.name === name);
+  return parameter?.value ?? outputs[name === 'x' ? 0 : 1 + runtime.layers.findIndex((layer) => layer.name === name)];
 }
 
-/** ∂loss/∂tensor by central differences, the rest of the plan run twice for each element. */
-function differences(network: Network, reference: Reference, { tensor, from }: { tensor: Tensor; from: number }): Float64Array {
-  const { rows } = network.options;
-  const values = reference.values(tensor);
-  const lossAt = (i: number, value: number) => {
-    const before = values[i];
-    values[i] = value;
-    reference.run(from, network.plan.instructions.length, 0, rows, rows);
-    values[i] = before;
-    return reference.values(network.loss)[0];
-  };
-  return Float64Array.from(values, (value, i) => {
-    const [up, down] = [value + EPSILON, value - EPSILON];
-    return (lossAt(i, up) - lossAt(i, down)) / (up - down);
-  });
+/** ∂loss/∂tensor by central differences. */
+function differences(network: Network, name: string): Float64Array {
+  const found = new Differences(network.reference(), network.plan, network.options.rows);
+  found.run();
+  const tensor = subject(network, name);
+  return found.reference.values(tensor).map((_, i) => found.at(tensor, i) ?? expect.fail(`${name}[${i}]: a kink`));
 }
 
-function expectEqualDifferences(options: Omit<NetworkOptions, 'rows' | 'columns'>, name: string): void {
-  const network = smooth({ ...options, rows: 6, columns: 4 }, name, 1e-4);
-  const all = network.plan.instructions.length;
+function expectEqualDifferences(options: Omit<NetworkOptions, 'rows' | 'columns'>): void {
+  const network = smooth({ ...options, rows: 6, columns: 4 }, 1e-4);
+  const found = new Differences(network.reference(), network.plan, 6);
+  found.run();
   for (const [what, gradient] of network.gradients) {
-    // Forward values are those of the run itself: perturbing changes them.
-    const reference = network.reference();
-    reference.run(0, all, 0, 6, 6);
-    const analytic = reference.values(gradient).slice();
-    const numeric = differences(network, reference, origin(network, what));
+    const analytic = found.reference.values(gradient);
+    const numeric = differences(network, what);
     const scale = Math.max(...analytic.map(Math.abs));
     expect(scale, `${what}: all gradients are 0`).toBeGreaterThan(1e-6);
-    // A difference of two losses resolves no more than this.
-    const resolution = (reference.values(network.loss)[0] * 2 ** -52) / EPSILON;
     analytic.forEach((value, i) => {
-      if (!(Math.abs(value - numeric[i]) <= 1e-6 * scale + resolution))
+      if (!(Math.abs(value - numeric[i]) <= 1e-6 * scale + found.resolution))
         expect.fail(`${what}[${i}]: ${value}, by differences ${numeric[i]}, of ${scale}`);
     });
   }
 }
 
 describe("the interpreter's gradients equal its own central differences", () => {
-  test.each(activationCases)('%s', (_, options, name) => {
-    expectEqualDifferences(options, name);
+  test.each(activationCases)('%s', (_, options) => {
+    expectEqualDifferences(options);
   });
-  test.each(lossCases)('%s', (_, options, name) => {
-    expectEqualDifferences(options, name);
+  test.each(lossCases)('%s', (_, options) => {
+    expectEqualDifferences(options);
   });
 
   test('the check can fail: a gradient that is one part in a hundred thousand off', () => {
@@ -152,11 +119,10 @@ describe("the interpreter's gradients equal its own central differences", () => 
     const reference = network.reference();
     reference.run(0, network.plan.instructions.length, 0, 6, 6);
     const [[name, gradient]] = network.gradients;
-    const numeric = differences(network, reference, origin(network, name));
-    const analytic = network.reference();
-    analytic.run(0, network.plan.instructions.length, 0, 6, 6);
+    const numeric = differences(network, name);
     const scale = Math.max(...numeric.map(Math.abs));
-    const off = (factor: number) => Math.max(...analytic.values(gradient).map((value, i) => Math.abs(value * factor - numeric[i]) / scale));
+    const off = (factor: number) =>
+      Math.max(...reference.values(gradient).map((value, i) => Math.abs(value * factor - numeric[i]) / scale));
     expect(off(1)).toBeLessThan(1e-7);
     expect(off(1.00001)).toBeGreaterThan(1e-6);
   });
@@ -164,30 +130,15 @@ describe("the interpreter's gradients equal its own central differences", () => 
 
 // ── Second link ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-/** Runs the plan instruction by instruction, and carries along how much rounding may have cost each tensor. */
-function rounded(network: Network): { reference: Reference; errors: Map<Tensor, Float64Array> } {
+/** The interpreter's run, with how much rounding may cost each tensor. */
+async function rounded(network: Network): Promise<{ reference: Reference; errors: Map<Tensor, Float64Array> }> {
   const reference = network.reference();
-  const errors = new Map<Tensor, Float64Array>();
-  const { rows } = network.options;
-  network.plan.instructions.forEach(({ op, dims, immediates, operands }, i) => {
-    const values = () => Object.fromEntries(Object.entries(operands).map(([name, tensor]) => [name, reference.values(tensor).slice()]));
-    const before = values();
-    reference.run(i, i + 1, 0, rows, rows);
-    // Floats are gathered as they are.
-    if (op.name === 'gather') return;
-    const [m = 0, n = 0, k = 0] = dims.map((dim) => (dim === 'batch' ? rows : dim));
-    const known = Object.fromEntries(
-      Object.entries(operands).flatMap(([name, tensor]) => (errors.has(tensor) ? [[name, errors.get(tensor)!]] : [])),
-    );
-    const made = roundingOf({ op: op.name, m, n, k, immediates, before, after: values(), errors: known });
-    for (const [name, error] of Object.entries(made)) if (error && name in operands) errors.set(operands[name], error);
-  });
-  return { reference, errors };
+  return { reference, errors: await roundedRun(reference, network.plan, network.options.rows) };
 }
 
-function expectEqualInterpreter(what: string, options: Omit<NetworkOptions, 'rows' | 'columns'>, name: string): void {
-  const unfused = smooth({ ...options, rows: 24, columns: 9 }, name, 1e-4);
-  const { reference, errors } = rounded(unfused);
+async function expectEqualInterpreter(what: string, options: Omit<NetworkOptions, 'rows' | 'columns'>): Promise<void> {
+  const unfused = smooth({ ...options, rows: 24, columns: 9 }, 1e-4);
+  const { reference, errors } = await rounded(unfused);
   const fused = new Network({ ...unfused.options, fuse: true });
   for (const table of tables)
     for (const network of [unfused, fused]) {
@@ -205,17 +156,17 @@ function expectEqualInterpreter(what: string, options: Omit<NetworkOptions, 'row
 }
 
 describe(`the engine's gradients equal the interpreter's, fused and unfused (${ran})`, () => {
-  test.each(activationCases)('%s', (what, options, name) => {
-    expectEqualInterpreter(what, options, name);
+  test.each(activationCases)('%s', async (what, options) => {
+    await expectEqualInterpreter(what, options);
   });
-  test.each(lossCases)('%s', (what, options, name) => {
-    expectEqualInterpreter(what, options, name);
+  test.each(lossCases)('%s', async (what, options) => {
+    await expectEqualInterpreter(what, options);
   });
 
-  test('a wider network, its sums longer', () => {
+  test('a wider network, its sums longer', async () => {
     const layers = [dense({ units: 130, activation: 'gelu' }), dense({ units: 70, activation: 'silu' }), dense({ units: 10 })];
     const network = new Network({ layers, loss: 'softmaxCrossEntropy', target: 'labels', rows: 200, columns: 90 });
-    const { reference, errors } = rounded(network);
+    const { reference, errors } = await rounded(network);
     for (const table of tables)
       for (const [, tensor] of network.gradients) {
         expectRounded('gradients, wide', table.name, network.onEngine(table)(tensor), reference.values(tensor), errors.get(tensor));

@@ -161,6 +161,13 @@ const makers: Record<OpName, Maker> = {
   softmaxGradient: withColumns(rowwise((random, m, n) => ({ operands: { dY: random.floats(m * n), y: random.shares(m, n) } }))),
   sumRows: rowwise((random, m, n) => ({ operands: { x: random.floats(m * n) } })),
 
+  columnStatistics: rowwise((random, m, n) => {
+    const x = random.floats(m * n, -2, 3);
+    // Some columns hold zeros, some what is not finite.
+    for (let i = 0; i < x.length; i += 1 + random.integer(9)) x[i] = pick(random, [0, 0, NaN, Infinity, -Infinity]);
+    return { operands: { x } };
+  }),
+
   meanSquaredError: elementwiseLoss(),
   meanAbsoluteError: elementwiseLoss(),
   huber: elementwiseLoss((random) => ({ delta: random.uniform(0.1, 2) })),
@@ -209,7 +216,7 @@ const makers: Record<OpName, Maker> = {
     return {
       dims: [rows, columns],
       batch,
-      immediates: { feed: 0 },
+      immediates: { feed: 0, unchecked: random.integer(2) },
       operands: scaled,
       feeds: { input: { data: dataSet(random, (rows + 5) * columns), columns }, ...order },
     };

@@ -28,6 +28,8 @@ export class Network {
   readonly plan: Plan;
   /** Gradients by name: of weights, of each layer's output, of the input. */
   readonly gradients: readonly (readonly [name: string, tensor: Tensor])[];
+  /** The input as gathered, then each layer's output. */
+  readonly outputs: readonly Tensor[];
   readonly x: Float32Array;
   readonly y: Float32Array | Int32Array;
 
@@ -47,8 +49,9 @@ export class Network {
     this.x = random.floats(rows * columns, -spread, spread);
     this.y =
       target === 'labels' ? random.labels(rows, units) : loss.classes ? random.shares(rows, units) : random.floats(rows * units, 0, 1);
-    const { plan, lossGradients } = this.runtime.plan(`${purpose}:${target}`, batch);
+    const { plan, lossGradients, outputs } = this.runtime.plan(`${purpose}:${target}`, batch);
     this.plan = plan;
+    this.outputs = outputs;
     const layerNames = ['x', ...this.runtime.layers.map(({ name }) => name)];
     this.gradients = [
       ...trainable.map(({ name, grad }) => [name, grad] as const),

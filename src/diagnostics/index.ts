@@ -1,2 +1,12 @@
 // 'gradmill/diagnostics': why a network learns, or does not. Every figure is measured on the engine, by instructions of a plan.
-export {};
+export {
+  gradcheck,
+  type GradcheckFailure,
+  type GradcheckLink,
+  type GradcheckOptions,
+  type GradcheckReport,
+  type GradcheckTensor,
+} from './gradcheck.js';
+export { initReport, type InitLayerReport, type InitReport } from './initialization.js';
+export { type InputColumnReport, inputReport, type InputReport, type InputReportOptions } from './inputs.js';
+export { type DeadUnits, deadUnits, type DuplicateUnits, duplicateUnits, type SignAgreement, signAgreement } from './units.js';
