@@ -249,7 +249,8 @@ describe('signAgreement', () => {
     const [positive] = await signAgreement(build(), tensor(random.floats(6, 0.1, 1), [1, 6]), y);
     expect(positive).toEqual({ layer: 'dense1', columns: 500, sameSign: 1, chance: 1 / 32 });
     // Of one example the signs are those of x: 2 of 64 draws agree.
-    let [agreeing, tries] = [0, 200];
+    const tries = 200;
+    let agreeing = 0;
     for (let i = 0; i < tries; i++) agreeing += (await signAgreement(build(), tensor(random.floats(6), [1, 6]), y))[0].sameSign;
     expect(agreeing / tries).toBeLessThan(0.1);
   });

@@ -353,7 +353,7 @@ async function rowsAtKinks(reference: Reference, plan: Plan, rows: number): Prom
 
 /** From the loss back to the input: each layer's weights, then what it hands back. */
 function subjectsOf(runtime: Runtime, { outputs, lossGradients }: ReturnType<Runtime['plan']>): Subject[] {
-  const { layers, parameters } = runtime;
+  const { layers, trainable } = runtime;
   // Where a layer recorded no backward rule, it and all below have no gradients.
   const missing = outputs.length - lossGradients.length;
   if (missing > 0)
@@ -373,8 +373,9 @@ function subjectsOf(runtime: Runtime, { outputs, lossGradients }: ReturnType<Run
   for (let l = layers.length - 1; l >= 0; l--) {
     const { name: layer, parameters: own } = layers[l];
     for (const parameter of own) {
+      if (!parameter.trainable) continue;
       const { name, value, grad } = parameter;
-      subjects.push({ layer, name, value, gradient: grad, engine: ({ weights }) => weights[parameters.indexOf(parameter)].data });
+      subjects.push({ layer, name, value, gradient: grad, engine: ({ weights }) => weights[trainable.indexOf(parameter)].data });
     }
     subjects.push({
       layer,

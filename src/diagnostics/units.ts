@@ -38,7 +38,7 @@ function duplicatesOf(runtime: Runtime): DuplicateUnits[] {
       return true;
     });
     const next = layers.at(l + 1)?.kernel;
-    if (!next || next.shape[0] !== units) return { layer, units, incoming, inseparable: [] };
+    if (next?.shape[0] !== units) return { layer, units, incoming, inseparable: [] };
     const [out, outgoing] = [runtime.floats(next.value), next.shape[1]];
     const inseparable = incoming.flatMap((group) =>
       grouped(group.length, (a, b) => {
