@@ -207,6 +207,9 @@ describe('the smallest and the largest parts', () => {
           plan.emit('meanSquaredError', [2, n], { x, t: y, rowLoss: state([2]), seed: state([1]), dX: state([2, n]) }, { reduction: 0 });
           plan.emit('softmaxCrossEntropy', [2, n], { x, t: y, rowLoss: state([2]), seed: state([1]), dX: state([2, n]) }, { reduction: 1 });
           plan.emit('sumRows', [2, n], { x, y: state([n]) });
+          const [mean, variance, low, high] = [state([n]), state([n]), state([n]), state([n])];
+          const [positive, negative, finite] = [state([n]), state([n]), state([n])];
+          plan.emit('columnStatistics', [2, n], { x, mean, variance, low, high, positive, negative, finite });
           plan.emit('clipValue', [n], { g: state([n]), hyper });
           plan.emit('globalNormScale', [n], { g: state([n]), partials: state([Math.ceil(n / 4096)]), scale: state([1]), hyper });
           plan.emit('fill', [n], { y: state([n]) }, { value: 0.1 });
