@@ -8,7 +8,7 @@ import { Jobs } from '../jobs.js';
 import { activation } from '../layers/activation.js';
 import { checkOptions } from '../options.js';
 import { Runtime } from '../runtime.js';
-import { checkScaling, type InputScaling } from '../scaling.js';
+import { checkScaling, type InputScaling } from '../scaling/input-scaling.js';
 import { type Rows, type TensorInput, toRows } from '../tensor.js';
 import { type ColumnStatistics, measure, recordColumns, Totals } from './columns.js';
 import { symmetricEigenvalues } from './eigenvalues.js';
