@@ -9,6 +9,7 @@
 #include "optimizers.h"
 #include "orthogonal.h"
 #include "random.h"
+#include "regularizers.h"
 
 namespace gradmill {
 namespace {

@@ -68,6 +68,14 @@
   OP(adam, elements, 1, "m", "decoupled", "p[m]! g[m] moment1[m]! moment2[m]! hyper[16]:f64 clip[1]?")                        \
   /* step += 1, beta1ᵗ and beta2ᵗ as running products */                                                                      \
   OP(advance, none, 1, "", "", "hyper[16]:f64!")                                                                              \
+  /* x = 0 where mask is 0 */                                                                                                 \
+  OP(applyMask, elements, 1, "m", "", "x[m]! mask[m]")                                                                        \
+  /* y = y + scale·x */                                                                                                       \
+  OP(addScaled, elements, 1, "m", "scale:f32", "y[m]! x[m]")                                                                  \
+  /* x = x − min(max(x, −limit), limit), limit = hyper[0]·lambda */                                                           \
+  OP(softThreshold, elements, 1, "m", "lambda:f32", "x[m]! hyper[16]:f64")                                                    \
+  /* x[i,j] = x[i,j]·max(1 − hyper[0]·lambda / √Σ_i x[i,j]², 0) + 0, rows ascending */                                        \
+  OP(shrinkColumns, columns, 1, "m n", "lambda:f32", "x[m*n]! hyper[16]:f64")                                                 \
   OP(fill, elements, 1, "m", "value:f32", "y[m]!")                                                                            \
   /* y = low + (high − low)·u; one Philox4x32-10 stream a tensor, counted by element, keyed by state's seed */                \
   OP(randomUniform, elements, 1, "m", "stream low:f32 high:f32", "y[m]! state[4]:u32")                                        \

@@ -35,10 +35,10 @@ export function architecture(inputShape: unknown, layers: unknown): Architecture
     const parameters: Parameter[] = [];
     const declare = (part: string, shape: readonly number[], initializer: Initializer, options: WeightOptions = {}): Parameter => {
       const full = `${name}/${part}`;
-      const { trainable = true, min = -Infinity } = options;
+      const { trainable = true, min = -Infinity, regularizer } = options;
       const weight = { name: full, shape, value: new Tensor(full, shape, 'state'), min };
       const parameter: Parameter = trainable
-        ? { ...weight, trainable, grad: new Tensor(`${full}.grad`, shape, 'state') }
+        ? { ...weight, trainable, grad: new Tensor(`${full}.grad`, shape, 'state'), regularizer }
         : { ...weight, trainable, grad: undefined };
       initializers.set(parameter, initializer);
       parameters.push(parameter);

@@ -10,6 +10,7 @@ import type { Layer } from './layers/layer.js';
 import { type LossName, type LossOptions, resolveLoss } from './losses.js';
 import { isOptimizer, type Optimizer } from './optimizers.js';
 import { checkOptions, flag, list, oneOf, show, size, wholeNumber } from './options.js';
+import { copyMasks } from './masks.js';
 import type { Plan } from './plan.js';
 import { CallQueue } from './queue.js';
 import { Runtime } from './runtime.js';
@@ -289,12 +290,12 @@ export class Sequential {
   }
 
   /**
-   * Replaces weights, by name; those not given stay, and so do the optimizer's moments.
+   * Replaces weights, by name; those not given stay, and so do the optimizer's moments. What is pruned stays 0.
    * @throws GradmillError 'unknown-name', 'shape-mismatch', 'non-finite-input', 'invalid-argument', 'busy', 'disposed'; nothing is changed then
    */
   setWeights(weights: readonly WeightInput[]): void {
     this.#refuseWhile('setWeights', this.#queue.busy);
-    for (const { parameter, data } of checkWeights(weights, this.#runtime.parameters)) this.#runtime.floats(parameter.value).set(data);
+    for (const { parameter, data } of checkWeights(weights, this.#runtime.parameters)) this.#runtime.setWeight(parameter, data);
   }
 
   /** A table of layers, output shapes and weights. */
@@ -309,7 +310,7 @@ export class Sequential {
   }
 
   /**
-   * Writes a safetensors file, atomically: weights named `layer/kernel`, architecture, loss and optimizer (not its moments) in
+   * Writes a safetensors file, atomically: weights named `layer/kernel`, their masks `layer/kernel.mask`, architecture, loss and optimizer (not its moments) in
    * its metadata. In line behind calls made before; from onBatch or onEpoch it saves the weights of that moment.
    * @param options metadata: free text, default what loadModel read
    * Rejects with GradmillError 'file-io' (also where there are no files), 'invalid-argument', 'disposed', and 'diverged' for weights
@@ -337,7 +338,12 @@ export class Sequential {
 
   #content(metadata: Readonly<Record<string, string>>): ModelContent {
     const layers = this.#runtime.layers.map(({ name, layer }) => ({ kind: layer.kind, name, ...layer.config }));
-    return { config: { ...this.#config, layers, training: this.#training }, weights: this.#copyWeights(), metadata };
+    return {
+      config: { ...this.#config, layers, training: this.#training },
+      weights: this.#copyWeights(),
+      masks: copyMasks(this.#runtime),
+      metadata,
+    };
   }
 
   /**

@@ -4,6 +4,7 @@ import type { Activation } from './activations.js';
 import { GradmillError } from './errors.js';
 import { fuse } from './fuse.js';
 import type { ElementType, OpName, OpSignature, OpTable } from './ops.js';
+import type { Regularizer } from './regularizers.js';
 
 /** Bytes that every tensor's place in the arena is a multiple of. */
 export const ALIGNMENT = 64;
@@ -56,6 +57,7 @@ interface DeclaredWeight {
 export interface TrainableParameter extends DeclaredWeight {
   readonly trainable: true;
   readonly grad: Tensor;
+  readonly regularizer: Regularizer | undefined;
 }
 
 /** A weight that has no gradient and no moments: running statistics, whitening. */

@@ -344,6 +344,28 @@ const ops: Record<OpName, Op> = {
     hyper[10]++;
   },
 
+  // ── Masks and regularisers ──────────────────────────────────────────────────────────────────────────────────────
+
+  applyMask({ m, needed: { x, mask } }) {
+    for (let i = 0; i < m; i++) if (mask[i] === 0) x[i] = 0;
+  },
+
+  addScaled({ m, needed: { y, x }, set: { scale } }) {
+    for (let i = 0; i < m; i++) y[i] += scale * x[i];
+  },
+
+  softThreshold({ m, needed: { x, hyper }, set: { lambda } }) {
+    for (let i = 0; i < m; i++) x[i] = Math.sign(x[i]) * Math.max(Math.abs(x[i]) - hyper[0] * lambda, 0);
+  },
+
+  shrinkColumns({ m, n, needed: { x, hyper }, set: { lambda } }) {
+    for (let j = 0; j < n; j++) {
+      const column = range(0, m).map((i) => i * n + j);
+      const norm = Math.sqrt(sum(column.map((at) => x[at] ** 2)));
+      for (const at of column) x[at] *= norm === 0 ? 0 : Math.max(1 - (hyper[0] * lambda) / norm, 0);
+    }
+  },
+
   // ── First values ────────────────────────────────────────────────────────────────────────────────────────────────
 
   fill({ m, needed: { y }, set: { value } }) {

@@ -1,8 +1,8 @@
 // A model's life in the engine: the arena with its state, the plans recorded so far, and their runs. model.ts holds the
 // public API; this file holds what native memory there is.
 //
-// Arena: control block | seed, hyper-parameters, totals, … | weights | those not trainable | gradients | moments | buffers of the
-// running plan.
+// Arena: control block | seed, hyper-parameters, totals, … | weights | those not trainable | masks, where anything is pruned |
+// gradients | moments | buffers of the running plan.
 // All plans of a model share one arena: one runs at a time. A plan that needs more buffers makes the arena grow, by a copy of
 // the state.
 import type { Architecture, NamedLayer } from './architecture.js';
@@ -67,6 +67,9 @@ export interface Fault {
 
 const ACTIVATIONS = new Set<OpName>(['activate', 'softmax']);
 
+/** Contiguous, each over all trainable weights. */
+type RangeName = 'p' | 'mask' | 'g' | 'moment1' | 'moment2';
+
 /** Words of the control block. */
 const CONTROL = { cancel: 0, progress: 1, fault: 2, instruction: 3, row: 4 } as const;
 
@@ -93,7 +96,7 @@ export class Runtime {
   readonly #lossSeed = new Tensor('lossSeed', [1], 'state');
   readonly #clipScale = new Tensor('clipScale', [1], 'state');
   readonly #inputScaling: readonly [mean: Tensor, scale: Tensor] | undefined;
-  #ranges = new Map<'p' | 'g' | 'moment1' | 'moment2', Tensor>();
+  #ranges = new Map<RangeName, Tensor>();
 
   /** @throws GradmillError 'out-of-memory', 'size-overflow' */
   constructor(
@@ -108,7 +111,7 @@ export class Runtime {
     this.parameters = layers.flatMap(({ parameters }) => parameters);
     this.trainable = this.parameters.filter((parameter) => parameter.trainable);
     if (scaling) this.#inputScaling = [new Tensor('inputMean', [columns], 'state'), new Tensor('inputScale', [columns], 'state')];
-    this.#layOutState(undefined);
+    this.#layOutState(undefined, false);
     this.#view(this.#seed, Uint32Array).set([seed >>> 0, Math.floor(seed / 0x100000000)]);
     this.#view(this.#lossSeed, Float32Array).fill(1);
     if (scaling && this.#inputScaling) {
@@ -127,9 +130,9 @@ export class Runtime {
     return this.#training;
   }
 
-  /** Makes room for gradients and moments; weights stay, moments start at zero. Nothing has changed when it throws. */
+  /** Makes room for gradients and moments; weights and masks stay, moments start at zero. Nothing has changed when it throws. */
   compile(training: Training): void {
-    this.#layOutState(training);
+    this.#layOutState(training, this.#ranges.has('mask'));
     this.#training = training;
     this.#view(this.#hyper, Float64Array).set(training.optimizer.hyper);
     this.#view(this.#seed, Uint32Array)[2] = 0;
@@ -229,15 +232,27 @@ export class Runtime {
           }
         } else {
           plan.recordUpdates();
-          const ranges = Object.fromEntries(this.#ranges) as unknown as WeightRanges;
-          if (this.trainable.length > 0)
-            plan.scope('optimizer', () => training.optimizer.record(plan, ranges, this.#hyper, this.#clipScale));
+          if (this.trainable.length > 0) plan.scope('optimizer', () => this.#recordUpdate(plan, training.optimizer));
         }
       }
     }
     const end = plan.finish(this.#stateEnd, { fuse: training?.fuse ?? true });
     this.#reserve(end);
     return { plan, program: this.#load(plan), gathers, lossGradients, preactivations, outputs: [x, ...outputs], measured };
+  }
+
+  /** One update of all weights. Masks come first and last: nothing between makes a pruned weight count, or live. */
+  #recordUpdate(plan: Plan, optimizer: Optimizer): void {
+    const ranges = Object.fromEntries(this.#ranges) as unknown as WeightRanges;
+    const mask = this.#ranges.get('mask');
+    const applyMask = (x: Tensor): void => {
+      if (mask) plan.emit('applyMask', [x.elements(1)], { x, mask });
+    };
+    for (const weight of this.trainable) weight.regularizer?.recordGradient?.(plan, weight);
+    applyMask(ranges.g);
+    optimizer.record(plan, ranges, this.#hyper, this.#clipScale);
+    for (const weight of this.trainable) weight.regularizer?.recordProximal?.(plan, weight, this.#hyper);
+    applyMask(ranges.p);
   }
 
   #gatherTarget(plan: Plan, target: TargetKind): Target {
@@ -308,6 +323,37 @@ export class Runtime {
     return this.#view(tensor, Float32Array, batch);
   }
 
+  /** Gives a weight new values; what is pruned stays 0. */
+  setWeight(weight: Parameter, data: Float32Array): void {
+    const values = this.floats(weight.value);
+    values.set(data);
+    if (!weight.trainable) return;
+    this.maskOf(weight)?.forEach((kept, i) => {
+      if (kept === 0) values[i] = 0;
+    });
+  }
+
+  /** 1 where a weight is trained, 0 where it is pruned: a view for immediate use; undefined while nothing of the model is pruned. */
+  maskOf({ value }: TrainableParameter): Float32Array | undefined {
+    const [p, mask] = [this.#ranges.get('p'), this.#ranges.get('mask')];
+    if (!p || !mask) return undefined;
+    const at = value.offset - p.offset;
+    return this.floats(mask).subarray(at / 4, at / 4 + value.elements(1));
+  }
+
+  /** Replaces all masks; what they prune becomes 0. Moments stay. Nothing has changed when it throws. */
+  setMasks(masks: ReadonlyMap<TrainableParameter, Float32Array>): void {
+    const pruned = [...masks.values()].some((mask) => mask.includes(0));
+    if (pruned !== this.#ranges.has('mask')) this.#layOutState(this.#training, pruned);
+    const whole = this.#ranges.get('mask');
+    if (!whole) return;
+    this.floats(whole).fill(1);
+    for (const [weight, mask] of masks) {
+      this.maskOf(weight)?.set(mask);
+      this.setWeight(weight, this.floats(weight.value));
+    }
+  }
+
   get #memory(): EngineMemory {
     if (!this.#arena) throw new GradmillError('disposed', 'the model was disposed');
     return this.#arena;
@@ -331,16 +377,19 @@ export class Runtime {
     return [this.#seed, this.#hyper, this.#totals, this.#loss, this.#lossSeed, this.#clipScale, ...(this.#inputScaling ?? [])];
   }
 
-  /** Gives every state tensor its place in a new arena, and moves what the old one holds. Until there is memory nothing changes. */
-  #layOutState(training: Training | undefined): void {
+  /**
+   * Gives every state tensor its place in a new arena, and moves what the old one holds: moments only for the same training.
+   * Until there is memory nothing changes.
+   */
+  #layOutState(training: Training | undefined, masked: boolean): void {
     const places = new Map<Tensor, number>();
-    const ranges = new Map<'p' | 'g' | 'moment1' | 'moment2', Tensor>();
+    const ranges = new Map<RangeName, Tensor>();
     let end = ALIGNMENT;
     const place = (tensor: Tensor): void => {
       places.set(tensor, end);
       end += tensor.bytes(1);
     };
-    const range = (name: 'p' | 'g' | 'moment1' | 'moment2', tensors: readonly Tensor[]): void => {
+    const range = (name: RangeName, tensors: readonly Tensor[]): void => {
       const start = end;
       tensors.forEach(place);
       const whole = new Tensor(name, [(end - start) / 4], 'state');
@@ -351,14 +400,21 @@ export class Runtime {
     range('p', this.trainable.map(({ value }) => value)); // prettier-ignore
     for (const { value, trainable } of this.parameters) if (!trainable) place(value);
     const weightsEnd = end;
+    const elements = ranges.get('p')?.elements(1) ?? 0;
+    if (masked) range('mask', [new Tensor('mask', [elements], 'state')]);
     if (training) {
       range('g', this.trainable.map(({ grad }) => grad)); // prettier-ignore
-      const elements = ranges.get('p')?.elements(1) ?? 0;
       for (const moment of training.optimizer.moments) range(moment, [new Tensor(moment, [elements], 'state')]);
     }
     const arena = this.engine.allocate(end);
     // What is kept lies before the rest, in the same order in every arena.
-    if (this.#arena) arena.bytes().set(this.#arena.bytes().subarray(ALIGNMENT, weightsEnd), ALIGNMENT);
+    if (this.#arena) {
+      arena.bytes().set(this.#arena.bytes().subarray(ALIGNMENT, weightsEnd), ALIGNMENT);
+      for (const name of training === this.#training ? (['mask', 'moment1', 'moment2'] as const) : (['mask'] as const)) {
+        const [from, to] = [this.#ranges.get(name), ranges.get(name)];
+        if (from && to) arena.bytes().set(this.#arena.bytes().subarray(from.offset, from.offset + from.bytes(1)), to.offset);
+      }
+    }
     for (const [tensor, offset] of places) tensor.offset = offset;
     this.#ranges = ranges;
     this.#stateEnd = end;

@@ -1,15 +1,19 @@
 // The safetensors format: 8-byte little-endian header length, JSON header, raw tensor data.
 // saving.ts saves and loads through here. Bytes that are read are untrusted: every number is checked before it is used,
-// and all that is wrong with them is a GradmillError 'file-invalid'. Only F32 exists here: gradmill's weights have no other type.
+// and all that is wrong with them is a GradmillError 'file-invalid'. Only F32 and U8 exist here: gradmill's weights and masks.
 
 import { GradmillError } from './errors.js';
 
-export interface SafetensorsTensor {
+interface TensorOf<Type, Data> {
   readonly name: string;
   readonly shape: readonly number[];
-  readonly dtype: 'F32';
-  readonly data: Float32Array;
+  readonly dtype: Type;
+  readonly data: Data;
 }
+
+export type SafetensorsTensor = TensorOf<'F32', Float32Array> | TensorOf<'U8', Uint8Array>;
+
+const ELEMENT_BYTES = { F32: 4, U8: 1 };
 
 export interface SafetensorsContent {
   /** An object without prototype, so that no key a file may hold has a meaning. */
@@ -82,7 +86,7 @@ export function decodeSafetensors(bytes: Uint8Array, source = 'safetensors data'
   const header = parseHeader(bytes.subarray(lengthBytes, dataStart), invalid);
 
   const metadata = Object.create(null) as Record<string, string>;
-  const ranges: { name: string; shape: number[]; begin: number; end: number }[] = [];
+  const ranges: ({ name: string } & TensorRange)[] = [];
   for (const [name, entry] of Object.entries(header)) {
     if (name === metadataKey) {
       if (!isObject(entry)) throw invalid(`${metadataKey} is not an object`);
@@ -111,10 +115,10 @@ export function decodeSafetensors(bytes: Uint8Array, source = 'safetensors data'
   }
   if (expected !== dataLength) throw invalid(`${dataLength - expected} bytes of data belong to no tensor`);
 
-  const tensors = ranges.map(({ name, shape, begin, end }): SafetensorsTensor => {
-    const data = new Float32Array((end - begin) / Float32Array.BYTES_PER_ELEMENT);
-    new Uint8Array(data.buffer).set(bytes.subarray(dataStart + begin, dataStart + end));
-    return { name, shape, dtype: 'F32', data };
+  const tensors = ranges.map(({ name, shape, dtype, begin, end }): SafetensorsTensor => {
+    const data = new Uint8Array(end - begin);
+    data.set(bytes.subarray(dataStart + begin, dataStart + end));
+    return dtype === 'U8' ? { name, shape, dtype, data } : { name, shape, dtype, data: new Float32Array(data.buffer) };
   });
   return { metadata, tensors };
 }
@@ -170,25 +174,32 @@ function parseJson(text: string, invalid: Invalid): unknown {
   }
 }
 
-function tensorRange(name: string, entry: unknown, invalid: Invalid): { shape: number[]; begin: number; end: number } {
+interface TensorRange {
+  readonly shape: number[];
+  readonly dtype: SafetensorsTensor['dtype'];
+  readonly begin: number;
+  readonly end: number;
+}
+
+function tensorRange(name: string, entry: unknown, invalid: Invalid): TensorRange {
   const label = `tensor ${quote(name)}`;
   if (name === '') throw invalid('a tensor has an empty name');
   if (!isObject(entry)) throw invalid(`${label} is not described by an object`);
   const { dtype, shape, data_offsets: offsets, ...others } = entry;
   const other = Object.keys(others).at(0);
   if (other !== undefined) throw invalid(`${label} has the unknown field ${quote(other)}`);
-  if (dtype !== 'F32') throw invalid(`${label} has dtype ${quote(dtype)}; only F32 is supported`);
+  if (dtype !== 'F32' && dtype !== 'U8') throw invalid(`${label} has dtype ${quote(dtype)}; only F32 and U8 are supported`);
   if (!isCounts(shape)) throw invalid(`${label}: shape is not a list of non-negative integers`);
   if (!isCounts(offsets) || offsets.length !== 2) {
     throw invalid(`${label}: data_offsets is not a pair of non-negative integers`);
   }
   const [begin, end] = offsets as [number, number];
-  const size = elementCount(shape) * Float32Array.BYTES_PER_ELEMENT;
+  const size = elementCount(shape) * ELEMENT_BYTES[dtype];
   if (!Number.isSafeInteger(size)) throw invalid(`${label}: the size of shape ${quote(shape)} overflows`);
   if (end - begin !== size) {
     throw invalid(`${label}: data_offsets [${begin}, ${end}] do not hold the ${size} bytes of shape ${quote(shape)}`);
   }
-  return { shape, begin, end };
+  return { shape, dtype, begin, end };
 }
 
 /** Not a safe integer when any product on the way is not, even if a later dimension is 0. */

@@ -7,17 +7,20 @@ import { activation } from './layers/activation.js';
 import { dense, type DenseOptions } from './layers/dense.js';
 import type { Layer } from './layers/layer.js';
 import { whiteningLayer, type WhiteningLayerOptions } from './layers/whitening.js';
-import { type CompileOptions, Sequential, type SequentialOptions } from './model.js';
+import { checkMasks, type Mask } from './masks.js';
+import { callOn, type CompileOptions, Sequential, type SequentialOptions } from './model.js';
 import { adagrad, adam, adamW, type Optimizer, rmsprop, sgd } from './optimizers.js';
 import { checkOptions, list, oneOf, reading, show } from './options.js';
 import { type Files, platform } from './platform.js';
-import { decodeSafetensors, encodeSafetensors, type SafetensorsContent } from './safetensors.js';
+import { decodeSafetensors, encodeSafetensors, type SafetensorsContent, type SafetensorsTensor } from './safetensors.js';
 import type { InputScaling } from './scaling/input-scaling.js';
 import { isDetached, zeroed } from './tensor.js';
 import { VERSION } from './version.js';
 import type { Weight } from './weights.js';
 
 const FORMAT = 'gradmill-model-1';
+/** A mask's name is its weight's with this behind it; its type is U8, one byte for each number. */
+const MASK = '.mask';
 /** Metadata keys that are ours; all others are the user's. */
 const OWN_KEYS = ['format', 'gradmill', 'model'];
 
@@ -56,6 +59,7 @@ export function checkMetadata(call: string, metadata: Readonly<Record<string, st
 export interface ModelContent {
   readonly config: ModelConfig;
   readonly weights: readonly Weight[];
+  readonly masks: readonly Mask[];
   readonly metadata: Readonly<Record<string, string>>;
 }
 
@@ -84,10 +88,14 @@ export function serializeModel(content: ModelContent): Uint8Array {
   return bytes;
 }
 
-function encodeModel({ config, weights, metadata }: ModelContent, call: string, consequence = ''): Uint8Array[] {
+function encodeModel({ config, weights, masks, metadata }: ModelContent, call: string, consequence = ''): Uint8Array[] {
   const bad = weights.find(({ data }) => data.some((value) => value - value !== 0));
   if (bad) throw new GradmillError('diverged', `${call}: weight '${bad.name}' holds a number that is not finite${consequence}`);
-  const tensors = weights.map(({ name, shape, data }) => ({ name, shape, dtype: 'F32' as const, data }));
+  const tensors: SafetensorsTensor[] = [
+    ...weights.map(({ name, shape, data }) => ({ name, shape, dtype: 'F32' as const, data })),
+    // Behind them: floats stay aligned.
+    ...masks.map(({ name, shape, data }) => ({ name: `${name}${MASK}`, shape, dtype: 'U8' as const, data })),
+  ];
   return encodeSafetensors(tensors, { ...metadata, format: FORMAT, gradmill: VERSION, model: JSON.stringify(config) });
 }
 
@@ -122,17 +130,21 @@ function bytesOf(source: Uint8Array): Uint8Array {
 }
 
 /** @param name of the file, for errors */
-function decodeModel(bytes: Uint8Array, name: string): Sequential {
+async function decodeModel(bytes: Uint8Array, name: string): Promise<Sequential> {
   const content = decodeSafetensors(bytes, name);
   try {
-    return modelOf(content);
+    return await modelOf(content);
   } catch (cause) {
     if (cause instanceof GradmillError && ['out-of-memory', 'backend-unavailable'].includes(cause.code)) throw cause;
     throw new GradmillError('file-invalid', `'${name}': ${cause instanceof Error ? cause.message : show(cause)}`, { cause });
   }
 }
 
-function modelOf({ metadata, tensors }: SafetensorsContent): Sequential {
+/**
+ * The model that a file's content describes.
+ * @throws GradmillError of any code that a user's layers, weights or options may give
+ */
+export async function modelOf({ metadata, tensors }: Readonly<SafetensorsContent>): Promise<Sequential> {
   if (metadata.format !== FORMAT || !('model' in metadata)) throw new GradmillError('file-invalid', 'not a gradmill model');
   const config = checkOptions('model', JSON.parse(metadata.model) as ModelConfig, [
     'inputShape',
@@ -147,12 +159,35 @@ function modelOf({ metadata, tensors }: SafetensorsContent): Sequential {
   const options: SequentialOptions = { inputShape, layers, seed, ...(inputScaling !== undefined && { inputScaling }) };
   const known = Object.fromEntries(Object.entries(metadata).filter(([key]) => !OWN_KEYS.includes(key)));
   const model = new Sequential(options, known);
-  model.setWeights(tensors.map(({ name, shape, data }) => ({ name, shape, data })));
+  model.setWeights(tensors.filter(isWeight).map(({ name, shape, data }) => ({ name, shape, data })));
+  await setMasks(
+    model,
+    tensors.filter((tensor) => !isWeight(tensor)),
+  );
   if (training !== undefined) {
     const { optimizer, loss, metrics } = checkOptions('model: training', training, ['optimizer', 'loss', 'metrics']);
     model.compile({ optimizer: optimizerOf(optimizer), loss, metrics });
   }
   return model;
+}
+
+function isWeight({ dtype }: SafetensorsTensor): boolean {
+  return dtype === 'F32';
+}
+
+/** A weight that is pruned must be 0: a file that contradicts itself is damaged. */
+async function setMasks(model: Sequential, tensors: readonly SafetensorsTensor[]): Promise<void> {
+  if (tensors.length === 0) return;
+  await callOn(model, ({ runtime }) => {
+    const given = tensors.map(({ name, shape, data }) => ({ name: name.slice(0, -MASK.length), shape, data }));
+    const masks = checkMasks('masks', given, runtime.trainable);
+    for (const [{ name, value }, mask] of masks) {
+      const bad = runtime.floats(value).findIndex((weight, i) => mask[i] === 0 && weight !== 0);
+      if (bad >= 0) throw new GradmillError('file-invalid', `weight ${show(name)}: element ${bad} is pruned, but not 0`);
+    }
+    runtime.setMasks(masks);
+    return Promise.resolve();
+  });
 }
 
 function layerOf(config: LayerConfig): Layer {
@@ -177,9 +212,11 @@ const WEIGHTLESS_COLUMNS = 2 ** 20;
 /** The file must hold exactly the architecture's weights: then no architecture asks for more memory than its file. */
 function checkTensors({ columns, layers }: Architecture, tensors: SafetensorsContent['tensors']): void {
   const wanted = new Map(layers.flatMap(({ parameters }) => parameters.map(({ name, shape }) => [name, `[${shape.join(', ')}]`])));
-  for (const { name, shape } of tensors) {
-    const expected = wanted.get(name);
-    const given = `[${shape.join(', ')}]`;
+  for (const tensor of tensors) {
+    const { name, shape } = tensor;
+    if (!isWeight(tensor) && name.endsWith(MASK)) continue;
+    const expected = isWeight(tensor) ? wanted.get(name) : undefined;
+    const given = `${isWeight(tensor) ? '' : 'bytes of '}[${shape.join(', ')}]`;
     if (expected !== given)
       throw new GradmillError(
         'file-invalid',
@@ -188,7 +225,7 @@ function checkTensors({ columns, layers }: Architecture, tensors: SafetensorsCon
     wanted.delete(name);
   }
   for (const name of wanted.keys()) throw new GradmillError('file-invalid', `weight ${show(name)} is missing`);
-  const weights = tensors.reduce((all, { data }) => all + data.length, 0);
+  const weights = tensors.filter(isWeight).reduce((all, { data }) => all + data.length, 0);
   if (columns > Math.max(weights, WEIGHTLESS_COLUMNS))
     throw new GradmillError('file-invalid', `an input of ${columns} numbers for ${weights} weights`);
 }

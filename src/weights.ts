@@ -26,8 +26,8 @@ export interface WeightInput {
   readonly trainable?: boolean;
 }
 
-export interface NewValues {
-  readonly parameter: Parameter;
+export interface NewValues<P extends Parameter> {
+  readonly parameter: P;
   readonly data: Float32Array;
 }
 
@@ -35,24 +35,28 @@ export interface NewValues {
  * Copies, every number of them finite.
  * @throws GradmillError 'unknown-name', 'shape-mismatch', 'non-finite-input', 'invalid-argument'
  */
-export function checkWeights(given: readonly WeightInput[], parameters: readonly Parameter[]): NewValues[] {
+export function checkWeights<P extends Parameter>(
+  given: readonly WeightInput[],
+  parameters: readonly P[],
+  call = 'setWeights',
+): NewValues<P>[] {
   const byName = new Map(parameters.map((parameter) => [parameter.name, parameter]));
-  const seen = new Set<Parameter>();
+  const seen = new Set<P>();
   const most = Math.max(LONGEST_LIST, parameters.length);
-  return list('setWeights', given, most).map((weight) => {
-    const checked = checkWeight(weight as WeightInput, byName);
-    if (seen.has(checked.parameter)) throw new GradmillError('invalid-argument', `setWeights: '${checked.parameter.name}' was given twice`);
+  return list(call, given, most).map((weight) => {
+    const checked = checkWeight(call, weight as WeightInput, byName);
+    if (seen.has(checked.parameter)) throw new GradmillError('invalid-argument', `${call}: '${checked.parameter.name}' was given twice`);
     seen.add(checked.parameter);
     return checked;
   });
 }
 
-function checkWeight(given: WeightInput, byName: ReadonlyMap<string, Parameter>): NewValues {
-  const { name, shape, data } = checkOptions('setWeights', given, ['name', 'shape', 'data', 'trainable']);
+function checkWeight<P extends Parameter>(call: string, given: WeightInput, byName: ReadonlyMap<string, P>): NewValues<P> {
+  const { name, shape, data } = checkOptions(call, given, ['name', 'shape', 'data', 'trainable']);
   const parameter = byName.get(name);
-  if (typeof name !== 'string') throw new GradmillError('invalid-argument', `setWeights: name: expected a name, got ${show(name)}`);
+  if (typeof name !== 'string') throw new GradmillError('invalid-argument', `${call}: name: expected a name, got ${show(name)}`);
   if (!parameter) throw unknownName('weight', name, byName.keys());
-  const what = `setWeights: '${parameter.name}'`;
+  const what = `${call}: '${parameter.name}'`;
   const wanted = `[${parameter.shape.join(', ')}]`;
   return reading(what, () => {
     if (!Array.isArray(data) && elementType(data) < 0)

@@ -338,8 +338,8 @@ describe('a file that somebody tampered with', () => {
   const weight = (change: (tensor: Parts['tensors'][number], i: number) => object) => ({
     tensors: parts.tensors.map((tensor, i) => ({ ...tensor, ...change(tensor, i) })),
   });
-  const replaced = (data: Float32Array, at: number, value: number) => {
-    const copy = data.slice();
+  const replaced = (data: ArrayLike<number>, at: number, value: number) => {
+    const copy = Float32Array.from(data);
     copy[at] = value;
     return copy;
   };

@@ -258,6 +258,29 @@ const makers: Record<OpName, Maker> = {
   adam: optimizer(['moment1', 'moment2'], (random) => ({ decoupled: random.integer(2) })),
   advance: (random) => ({ dims: [], operands: { hyper: hyper(random) } }),
 
+  applyMask: (random, { m, n }) => ({
+    dims: [m * Math.max(n, 1)],
+    operands: {
+      x: random.floats(m * Math.max(n, 1)),
+      mask: Float32Array.from({ length: m * Math.max(n, 1) }, () => random.integer(2)),
+    },
+  }),
+  addScaled: (random, { m, n }) => ({
+    dims: [m * Math.max(n, 1)],
+    immediates: { scale: random.uniform(-1, 1) },
+    operands: { y: random.floats(m * Math.max(n, 1)), x: random.floats(m * Math.max(n, 1)) },
+  }),
+  softThreshold: (random, { m, n }) => ({
+    dims: [m * Math.max(n, 1)],
+    immediates: { lambda: random.uniform(0, 2) },
+    operands: { x: random.floats(m * Math.max(n, 1)), hyper: hyper(random) },
+  }),
+  shrinkColumns: (random, { m, n }) => ({
+    dims: [m, n],
+    immediates: { lambda: random.uniform(0, 4) },
+    operands: { x: random.floats(m * n), hyper: hyper(random) },
+  }),
+
   fill: (random, { m, n }) => ({ dims: [m * Math.max(n, 1)], immediates: { value: random.uniform(-1, 1) }, operands: {} }),
   randomUniform: draws((random) => ({ low: random.uniform(-1, 0), high: random.uniform(0, 1) })),
   randomNormal: draws((random) => ({ mean: random.uniform(-1, 1), standardDeviation: random.uniform(0, 2) })),

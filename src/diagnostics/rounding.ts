@@ -327,6 +327,17 @@ const rules: Record<OpName, Rule> = {
   },
   advance: () => ({}),
 
+  applyMask: ({ m, errors }) => ({ x: each(m, of(errors.x)) }),
+  addScaled: ({ m, immediates: { scale }, before: { y, x }, errors }) => ({
+    y: each(m, (i) => abs(y[i]) + 2 * abs(scale * x[i]) + of(errors.y)(i) + abs(scale) * of(errors.x)(i)),
+  }),
+  softThreshold: ({ m, immediates: { lambda }, before: { x, hyper } }) => ({ x: each(m, (i) => abs(x[i]) + hyper[0] * lambda) }),
+  shrinkColumns({ m, n, immediates: { lambda }, before: { x, hyper } }) {
+    const cut = each(n, (j) => (hyper[0] * lambda) / Math.sqrt(total(m, (i) => x[i * n + j] ** 2)));
+    // The factor 1 − cut is exact only relative to what is subtracted, of which √m roundings are those of the norm.
+    return { x: each(m * n, (i) => (cut[i % n] < 2 ? abs(x[i]) * (2 + (root(m) + 2) * cut[i % n]) : 0)) };
+  },
+
   fill: () => ({}),
   randomUniform: ({ m, immediates: { low, high } }) => ({ y: each(m, () => abs(low) + abs(high)) }),
   // Box–Muller's radius is at most √(2·24·log 2) = 5.8.

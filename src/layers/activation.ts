@@ -31,6 +31,7 @@ export function activation(given: ActivationName | ActivationOptions): Activatio
     kind: 'activation',
     name: undefined,
     activation: resolved,
+    featurewise: resolved.name !== 'softmax',
     config: { activation: activationConfig(resolved) },
     build: (units) => ({ units, record: (plan, x) => recordActivation(plan, x, resolved) }),
   };

@@ -2,6 +2,7 @@
 import { type Activation, activationConfig, type ActivationName, type ActivationOptions, resolveActivation } from '../activations.js';
 import { type InitializerInput, resolveInitializer } from '../initializers.js';
 import { checkOptions, flag, reading, size } from '../options.js';
+import { type RegularizerInput, resolveRegularizer } from '../regularizers.js';
 import { type ActivationLayer, recordActivation } from './activation.js';
 import { checkLayerName, type Layer } from './layer.js';
 
@@ -16,11 +17,13 @@ export interface DenseOptions {
   readonly kernelInitializer?: InitializerInput;
   /** Of the bias [units]. Default 'zeros'. */
   readonly biasInitializer?: InitializerInput;
+  /** l1(…), l2(…) or groupLasso(…) of the kernel. Default: none. */
+  readonly kernelRegularizer?: RegularizerInput;
   /** Weights are named `name/kernel`, `name/bias`. Default `dense1`, `dense2`, … */
   readonly name?: string;
 }
 
-const OPTIONS = ['units', 'activation', 'useBias', 'kernelInitializer', 'biasInitializer', 'name'];
+const OPTIONS = ['units', 'activation', 'useBias', 'kernelInitializer', 'biasInitializer', 'kernelRegularizer', 'name'];
 
 /** @throws GradmillError 'invalid-argument', 'unknown-name', 'size-overflow' */
 export function dense(options: DenseOptions): Layer {
@@ -35,6 +38,7 @@ export function dense(options: DenseOptions): Layer {
   const useBias = flag('dense: useBias', given.useBias);
   const kernelInitializer = resolveInitializer('dense: kernelInitializer', given.kernelInitializer);
   const biasInitializer = resolveInitializer('dense: biasInitializer', given.biasInitializer);
+  const regularizer = given.kernelRegularizer && resolveRegularizer('dense: kernelRegularizer', given.kernelRegularizer);
   const activation = activationOf(given.activation);
   const name = given.name === undefined ? undefined : checkLayerName('dense: name', given.name);
   return {
@@ -46,9 +50,10 @@ export function dense(options: DenseOptions): Layer {
       useBias,
       kernelInitializer: kernelInitializer.config,
       biasInitializer: biasInitializer.config,
+      ...(regularizer && { kernelRegularizer: regularizer.config }),
     },
     build(fanIn, declare) {
-      const kernel = declare('kernel', [fanIn, units], kernelInitializer);
+      const kernel = declare('kernel', [fanIn, units], kernelInitializer, { regularizer });
       const bias = useBias ? declare('bias', [units], biasInitializer) : undefined;
       return {
         units,

@@ -3,12 +3,15 @@ import { GradmillError } from '../errors.js';
 import type { Initializer } from '../initializers.js';
 import { show } from '../options.js';
 import type { FixedParameter, Plan, Tensor, TrainableParameter } from '../plan.js';
+import type { Regularizer } from '../regularizers.js';
 
 export interface WeightOptions {
   /** Default true. Else it has no gradient, and only the layer itself or setWeights changes it. */
   readonly trainable?: boolean;
   /** The smallest value that setWeights accepts. Default: none. */
   readonly min?: number;
+  /** Of a trainable weight. Default: none. */
+  readonly regularizer?: Regularizer | undefined;
 }
 
 /** Makes a weight of the layer, called `layer/name`. */
@@ -30,6 +33,8 @@ export interface Declare {
 export interface Layer {
   readonly kind: string;
   readonly name: string | undefined;
+  /** Column j of the output depends on column j of the input alone, and so does number j of each of its weights. Default false. */
+  readonly featurewise?: boolean;
   /** As a model file stores it: options of the layer's function. */
   readonly config: Readonly<Record<string, unknown>>;
   /** @param units columns of the layer's input */
