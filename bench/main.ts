@@ -11,6 +11,7 @@ import { gemm } from './gemm.js';
 import { hog } from './hog.js';
 import { WASM_ISA, peakProgram } from './peak.js';
 import { backends, peerFamilies } from './peers/peer.js';
+import { pruning } from './pruning.js';
 import { load, print, printTable, show, thisMachine } from './report.js';
 import { training } from './training.js';
 import { workloads } from './workloads.js';
@@ -24,6 +25,7 @@ const USAGE = `npm run bench -- COMMAND [OPTION…]
   event-loop   how late the event loop comes while a model trains
   fairness     how long a small prediction waits while another model trains
   hog          what a busy process beside it does to a training step
+  pruning      LeNet-300-100 with and without its dead units
   all          everything, in this order
 
   --threads 1,2        default: 1 and all that the process may use
@@ -126,6 +128,7 @@ const commands = {
   'event-loop': () => eventLoop(watch),
   fairness: () => fairness(watch),
   hog: () => hog({ ...slice, threads }),
+  pruning: () => pruning(slice),
 } satisfies Record<string, () => Promise<unknown>>;
 
 const names = Object.keys(commands) as (keyof typeof commands)[];

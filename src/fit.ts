@@ -113,7 +113,7 @@ export function prepareFit(jobs: Jobs, x: TensorInput, y: TensorInput, options: 
   const split = finiteNumber('fit: validationSplit', validationSplit, { min: 0, below: 1 });
   if (verbose !== 0 && (verbose as unknown) !== 1)
     throw new GradmillError('invalid-argument', `fit: verbose: expected 0 or 1, got ${show(verbose)}`);
-  const signal = checkSignal(given.signal);
+  const signal = checkSignal('fit', given.signal);
   if (split > 0 && validationData !== undefined)
     throw new GradmillError('invalid-argument', 'fit: give validationData or validationSplit, not both');
 
@@ -155,12 +155,13 @@ function checkCallback<T>(name: string, given: T): T {
   return given;
 }
 
-function checkSignal(given: AbortSignal | undefined): AbortSignal | undefined {
+/** @throws GradmillError 'invalid-argument' */
+export function checkSignal(call: string, given: AbortSignal | undefined): AbortSignal | undefined {
   const valid = reading(
-    'fit: signal',
+    `${call}: signal`,
     () => given === undefined || ('addEventListener' in Object(given) && typeof given.aborted === 'boolean'),
   );
-  if (!valid) throw new GradmillError('invalid-argument', `fit: signal: expected an AbortSignal, got ${show(given)}`);
+  if (!valid) throw new GradmillError('invalid-argument', `${call}: signal: expected an AbortSignal, got ${show(given)}`);
   return given;
 }
 

@@ -24,6 +24,9 @@ export interface Files {
   read(path: string): Promise<Uint8Array>;
   /** The chunks, one after the other: whoever reads meets the old file or the whole new one. */
   write(path: string, chunks: Iterable<Uint8Array>): Promise<void>;
+  exists(path: string): Promise<boolean>;
+  /** With those above it, where there is none yet. */
+  makeFolder(path: string): Promise<void>;
 }
 
 /** Shows a fit while it runs. */

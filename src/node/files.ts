@@ -1,6 +1,6 @@
 // Files: read whole, written atomically. What goes wrong is a GradmillError 'file-io' that names the path.
 import { randomBytes } from 'node:crypto';
-import { access, constants, open, realpath, rename, rm, stat } from 'node:fs/promises';
+import { access, constants, mkdir, open, realpath, rename, rm, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { getSystemErrorMap } from 'node:util';
 import { GradmillError } from '../errors.js';
@@ -46,6 +46,26 @@ export async function writeFileAtomic(path: string, chunks: Iterable<Uint8Array>
     if (temporary !== undefined) await rm(temporary, { force: true }).catch(() => undefined);
     if (error instanceof GradmillError) throw error;
     throw new GradmillError('file-io', `cannot write '${path}': ${systemReason(error)}`, { cause: error });
+  }
+}
+
+/** @throws GradmillError 'file-io' where it cannot be found out */
+export async function exists(path: string): Promise<boolean> {
+  try {
+    await stat(path);
+    return true;
+  } catch (error) {
+    if (isSystemError(error) && error.code === 'ENOENT') return false;
+    throw new GradmillError('file-io', `cannot read '${path}': ${systemReason(error)}`, { cause: error });
+  }
+}
+
+/** @throws GradmillError 'file-io' */
+export async function makeFolder(path: string): Promise<void> {
+  try {
+    await mkdir(path, { recursive: true });
+  } catch (error) {
+    throw new GradmillError('file-io', `cannot make the folder '${path}': ${systemReason(error)}`, { cause: error });
   }
 }
 
