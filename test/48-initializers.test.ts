@@ -19,6 +19,7 @@ import {
   sgd,
   tensor,
   varianceScaling,
+  whitening,
 } from '../src/index.js';
 import { activations } from '../src/reference.js';
 import { expectSameBits, onEngine, type OpCase, ran, Random, strictTables, tables } from './engines.js';
@@ -289,6 +290,18 @@ describe('lsuv', () => {
       model.weights[2 * i].data.forEach((value, j) => expect(Math.abs(value / (before[2 * i].data[j] * factor) - 1)).toBeLessThan(1e-5));
     });
     for (const i of [1, 3]) expectSameBits('bias', model.weights[i].data, before[i].data);
+  });
+
+  test('what is not trained stays: a whitening layer is measured through', async () => {
+    const x = normals(400, 6);
+    const layers = [whitening({ kind: 'zca' }).fit(x).layer(), dense({ units: 12, activation: 'tanh' }), dense({ units: 2 })];
+    const model = sequential({ inputShape: [6], seed: 8, layers });
+    const before = model.weights;
+    const report = await lsuv(model, x);
+    expect(report.map(({ layer }) => layer)).toEqual(['dense1', 'dense2']);
+    for (const i of [0, 1]) expectSameBits(before[i].name, model.weights[i].data, before[i].data);
+    // Orthonormal columns of half as many inputs: rows of unit length, for white inputs outputs of variance ½.
+    expect(Math.abs(report[0].factor - Math.SQRT2)).toBeLessThan(1e-3);
   });
 
   test('one seed, one result, for any number of threads', async () => {
