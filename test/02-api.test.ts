@@ -37,6 +37,7 @@ describe('the names', () => {
   test('of gradmill', () => {
     expect(Object.keys(api).sort()).toEqual([
       'GradmillError',
+      'Standardizer',
       'activation',
       'adagrad',
       'adam',
@@ -44,6 +45,7 @@ describe('the names', () => {
       'backend',
       'constant',
       'dense',
+      'gain',
       'glorotNormal',
       'glorotUniform',
       'groupLasso',
@@ -55,15 +57,21 @@ describe('the names', () => {
       'lecunNormal',
       'lecunUniform',
       'loadModel',
+      'lsuv',
+      'minMaxScaler',
       'normal',
       'ones',
+      'orthogonal',
       'rmsprop',
+      'robustScaler',
+      'scalerFromJSON',
       'sequential',
       'sgd',
       'tensor',
       'truncatedNormal',
       'uniform',
       'varianceScaling',
+      'whitening',
       'zeros',
     ]);
   });
