@@ -13,9 +13,13 @@ import {
   adamW,
   constant,
   dense,
+  groupLasso,
   heNormal,
+  l1,
+  l2,
   normal,
   rmsprop,
+  type Sequential,
   sequential,
   sgd,
   tensor,
@@ -27,6 +31,7 @@ import { LOSS_NAMES, type LossName, type LossOptions, resolveLoss } from '../src
 import type { Optimizer } from '../src/optimizers.js';
 import type { ElementType } from '../src/ops.js';
 import { ALIGNMENT, FEED, Plan, Tensor } from '../src/plan.js';
+import { pruneByMagnitude } from '../src/pruning/index.js';
 import { elementType, type NumericArray } from '../src/tensor.js';
 import { encodeCase, opsOf, type RecordedCase, Recorder, replay } from './replay-cases.js';
 
@@ -96,6 +101,8 @@ interface Network {
   readonly shuffle?: boolean;
   readonly fuse?: boolean;
   readonly scaled?: boolean;
+  /** Before anything runs. */
+  readonly prepare?: (model: Sequential) => Promise<unknown>;
 }
 
 /** What a model does in its life: it draws weights, checks its data, trains, evaluates, takes gradients, predicts. */
@@ -104,6 +111,7 @@ async function live(network: Network): Promise<void> {
   const inputScaling = { mean: [...numbers(columns, 1, 0, 100)], standardDeviation: [...numbers(columns, 2, 50, 100)] };
   const model = sequential({ inputShape: [columns], seed: 11, layers, ...(network.scaled && { inputScaling }) });
   model.compile({ optimizer, loss, metrics: ['accuracy'], fuse: network.fuse ?? true });
+  await network.prepare?.(model);
   const y = network.y ?? (resolveLoss(loss).classes ? numbers(rows, 5, 0, units).map(Math.floor) : numbers(rows * units, 5, 0, 1));
   const [inputs, targets] = [network.x ?? numbers(rows * columns, 3), y].map((data) => tensor(data, [rows, data.length / rows]));
   await model.fit(inputs, targets, { epochs: network.epochs ?? 1, batchSize: batch, shuffle: network.shuffle ?? false });
@@ -213,6 +221,11 @@ describe('the smallest and the largest parts', () => {
           plan.emit('clipValue', [n], { g: state([n]), hyper });
           plan.emit('globalNormScale', [n], { g: state([n]), partials: state([Math.ceil(n / 4096)]), scale: state([1]), hyper });
           plan.emit('fill', [n], { y: state([n]) }, { value: 0.1 });
+          plan.emit('shrinkColumns', [2, n], { x: state([2, n]), hyper }, { lambda: 0.9 });
+          const mask = state([n]);
+          plan.emit('softThreshold', [n], { x: mask, hyper }, { lambda: 0.9 });
+          plan.emit('applyMask', [n], { x: state([n]), mask });
+          plan.emit('addScaled', [n], { y: state([n]), x: state([n]) }, { scale: 0.3 });
         }
       }),
     );
@@ -262,6 +275,10 @@ describe('the smallest and the largest parts', () => {
         plan.emit('activate', [30_003, 1], { x: g, y: p }, { activation: 2, parameter: 0 });
         plan.emit('clipValue', p.shape, { g, hyper });
         plan.emit('fill', p.shape, { y: state(p.shape) }, { value: 0.1 });
+        plan.emit('softThreshold', p.shape, { x: g, hyper }, { lambda: 0.5 });
+        plan.emit('applyMask', p.shape, { x: p, mask: g });
+        plan.emit('addScaled', p.shape, { y: p, x: g }, { scale: 0.3 });
+        plan.emit('shrinkColumns', [3, 10_001], { x: state([3, 10_001]), hyper }, { lambda: 0.5 });
         const seed = state([4], 'u32');
         for (const op of ['randomNormal', 'randomTruncatedNormal'] as const)
           plan.emit(op, p.shape, { y: state(p.shape), state: seed }, { stream: 3, mean: 0.1, standardDeviation: 2 });
@@ -361,6 +378,15 @@ describe('optimizers', () => {
         epochs: 2,
       }),
     );
+  });
+
+  test('with regularisers, and with masks', async () => {
+    const layers = [l1(0.01), l2(0.1), groupLasso(0.1)].map((kernelRegularizer) =>
+      dense({ units: 61, activation: 'tanh', kernelRegularizer }),
+    );
+    const network = { layers, columns: 11, units: 61, rows: 20, batch: 8, optimizer: adam(clips), epochs: 2 };
+    await check('regularizers', () => live(network));
+    await check('masks', () => live({ ...network, prepare: (model) => pruneByMagnitude(model, { share: 0.5 }) }));
   });
 });
 
