@@ -27,6 +27,7 @@ export {
 export { activation } from './layers/activation.js';
 export { dense, type DenseOptions } from './layers/dense.js';
 export type { Layer } from './layers/layer.js';
+export type { LogDiagnostics, LogEnd, LogEpoch, LogError, LogRecord, LogStart, LogTarget } from './log.js';
 export type { LossName, LossOptions } from './losses.js';
 export type { Evaluation } from './jobs.js';
 export { type CompileOptions, type Gradients, sequential, type Sequential, type SequentialOptions } from './model.js';

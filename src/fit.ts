@@ -3,6 +3,7 @@
 import type { DataSet, DataSets } from './dataset.js';
 import { GradmillError } from './errors.js';
 import { type Evaluation, type Examples, type Jobs, type LoadedExamples, WIDEST_BATCH } from './jobs.js';
+import { checkLog, logged, logStart, type LogRecord, type LogTarget } from './log.js';
 import { checkOptions, finiteNumber, flag, reading, show, size, wholeNumber } from './options.js';
 import { platform } from './platform.js';
 import type { TensorInput } from './tensor.js';
@@ -58,6 +59,13 @@ export interface FitOptions {
   readonly validationSplit?: number;
   /** Stops within one batch; fit rejects with its reason. */
   readonly signal?: AbortSignal;
+  /**
+   * A record when it starts, for each epoch and diagnostics sample, and when it ends or fails: lines of JSON at the end of that file,
+   * one by one as they come, for `gradmill report`; or calls of a function, not awaited, in which the model is busy; what it throws
+   * ends the fit. A file that cannot be opened rejects the fit before it begins; one that fails later does not end it: see
+   * History.logError. Default: none.
+   */
+  readonly log?: LogTarget;
   /** 0 silent, 1 progress on standard output, in browsers on the console. Default 0. */
   readonly verbose?: 0 | 1;
   /** After every batch, awaited; the model may be used in it, except compile and dispose. What it throws ends the fit. Costs one native job a batch. */
@@ -75,6 +83,8 @@ export interface History {
   readonly accuracy?: number[];
   readonly valLoss?: number[];
   readonly valAccuracy?: number[];
+  /** 'file-io': the log's file could not be written to its end. All else went well. */
+  readonly logError?: GradmillError;
 }
 
 /** A fit whose arguments are checked. */
@@ -88,6 +98,7 @@ export interface PreparedFit {
   readonly shuffle: boolean;
   readonly verbose: boolean;
   readonly signal: AbortSignal | undefined;
+  readonly log: LogTarget | undefined;
   readonly onBatch: FitOptions['onBatch'];
   readonly onEpoch: FitOptions['onEpoch'];
   readonly onProgress: FitOptions['onProgress'];
@@ -100,6 +111,7 @@ const OPTIONS = [
   'validationData',
   'validationSplit',
   'signal',
+  'log',
   'verbose',
   'onBatch',
   'onEpoch',
@@ -131,6 +143,7 @@ export function prepareFit(jobs: Jobs, x: TensorInput, y: TensorInput, options: 
     shuffle: flag('fit: shuffle', shuffle),
     verbose: verbose === 1,
     signal,
+    log: checkLog(given.log),
     onBatch: checkCallback('onBatch', given.onBatch),
     onEpoch: checkCallback('onEpoch', given.onEpoch),
     onProgress: checkCallback('onProgress', given.onProgress),
@@ -174,13 +187,14 @@ type Pause = (callback: () => unknown, signal: AbortSignal) => Promise<void>;
 /** @throws the signal's reason, what a callback threw, or GradmillError */
 export async function runFit(jobs: Jobs, memory: DataSets, fit: PreparedFit, pause: Pause): Promise<History> {
   const stop = new AbortController();
-  const { signal } = fit;
+  const { signal, log } = fit;
   const abort = (): void => {
     stop.abort(signal?.reason);
   };
   signal?.addEventListener('abort', abort);
   try {
-    return await new Fit(jobs, fit, pause, stop).run(memory);
+    const run = (write?: (record: LogRecord) => Promise<void>): Promise<History> => new Fit(jobs, fit, pause, stop, write).run(memory);
+    return await (log === undefined ? run() : logged(log, logStart(jobs.runtime, fit), signal, run));
   } finally {
     signal?.removeEventListener('abort', abort);
   }
@@ -192,15 +206,17 @@ class Fit {
   readonly #pause: Pause;
   /** Aborts with the user's signal, and when onProgress throws. */
   readonly #stop: AbortController;
+  readonly #log: ((record: LogRecord) => Promise<void>) | undefined;
   readonly #batches: number;
   readonly #started = performance.now();
   #lastProgress = this.#started;
 
-  constructor(jobs: Jobs, fit: PreparedFit, pause: Pause, stop: AbortController) {
+  constructor(jobs: Jobs, fit: PreparedFit, pause: Pause, stop: AbortController, log?: (record: LogRecord) => Promise<void>) {
     this.#jobs = jobs;
     this.#fit = fit;
     this.#pause = pause;
     this.#stop = stop;
+    this.#log = log;
     this.#batches = Math.ceil(fit.rows / fit.batchSize);
   }
 
@@ -225,6 +241,7 @@ class Fit {
         const report = { ...trained, ...(await this.#validate(validation ?? data, validation ? 0 : rows)) };
         reports.push(report);
         printer?.epoch(report);
+        await this.#log?.({ type: 'epoch', ...report });
         if (onEpoch) await this.#callback(() => onEpoch({ ...report }));
         signal.throwIfAborted();
       }

@@ -27,6 +27,15 @@ export interface Files {
   exists(path: string): Promise<boolean>;
   /** With those above it, where there is none yet. */
   makeFolder(path: string): Promise<void>;
+  /** A file to add lines to: a new one, or one that begins with `header`; a line that a crash cut short is ended first. */
+  append(path: string, header: string): Promise<Appender>;
+}
+
+export interface Appender {
+  /** Whole lines. They are the system's when it resolves: this program's end no longer loses them. */
+  append(text: string): Promise<void>;
+  /** Once the lines are on the disk. */
+  close(): Promise<void>;
 }
 
 /** Shows a fit while it runs. */

@@ -102,7 +102,7 @@ export class Runtime {
   constructor(
     readonly engine: Engine,
     architecture: Architecture,
-    seed: number,
+    readonly seed: number,
     readonly scaling: InputScaling | undefined,
   ) {
     const { columns, layers } = architecture;

@@ -8,6 +8,7 @@ import { exitCodes } from './exit-codes.js';
 import { UsageError } from './flags.js';
 import { info } from './info.js';
 import { predict } from './predict.js';
+import { report } from './report.js';
 import { oneLine, type Io } from './terminal.js';
 import { train } from './train.js';
 
@@ -15,6 +16,7 @@ const commands = new Map<string, (args: readonly string[], io: Io) => Promise<nu
   ['train', train],
   ['predict', predict],
   ['info', info],
+  ['report', report],
   ['build', build],
 ]);
 
@@ -24,6 +26,7 @@ const usage = `usage: gradmill COMMAND
   train DATA.csv --target COLUMN     train on your own table
   predict MODEL.safetensors DATA.csv apply a model to a table
   info MODEL.safetensors             show what a model file holds
+  report RUN.jsonl                   draw what a training logged, as an HTML file
   build                              compile the native engine, after an installation that could not
 
   --help      show this help; 'gradmill COMMAND --help' explains a command

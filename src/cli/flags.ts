@@ -10,6 +10,8 @@ export interface Flag<T> {
   /** Shown after the name in --help; a flag without it is a switch. */
   readonly value?: string;
   readonly help: string;
+  /** One letter: '-o' for '--out'. */
+  readonly short?: string;
   /** What `parse` accepts, for the error: 'a whole number from 1 to 9'. */
   readonly expects?: string;
   /** The names it accepts, if it is one of few. */
@@ -35,7 +37,7 @@ export function parseCommandLine<Table extends FlagTable>(args: readonly string[
     options: Object.fromEntries(
       Object.entries(table).map(([name, flag]) => [
         name,
-        { type: flag.value === undefined ? 'boolean' : 'string', ...(name === 'help' ? { short: 'h' } : {}) },
+        { type: flag.value === undefined ? 'boolean' : 'string', ...shortOf(name, flag) },
       ]),
     ),
     strict: false, // strict parseArgs stops at the first error with words of its own and suggests nothing
@@ -70,6 +72,10 @@ export function parseCommandLine<Table extends FlagTable>(args: readonly string[
     flags[name] = parsed;
   }
   return { flags: flags as FlagValues<Table>, positionals };
+}
+
+function shortOf(name: string, { short = name === 'help' ? 'h' : undefined }: Flag<unknown>): { short?: string } {
+  return short === undefined ? {} : { short };
 }
 
 /** The lines of --help that describe the flags. */

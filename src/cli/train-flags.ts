@@ -15,6 +15,8 @@ export const commonFlags = {
   threads: integer('COUNT', 'threads to use (all cores this process may use)', 1, 1024),
   backend: oneOf(['auto', 'native', 'wasm'], 'auto|native|wasm', 'the engine to use (auto)'),
   strict: toggle('the same bits on every machine, somewhat slower'),
+  log: text('FILE', 'add the run to this log, for gradmill report'),
+  diagnostics: integer('STEPS', 'measure gradients, activations and updates every so many steps, for the log', 1, maxCount),
   out: text('FILE', 'where to save the model (mnist.safetensors, or the name of the CSV file)'),
   help: toggle('show this help'),
 };

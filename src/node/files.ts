@@ -4,11 +4,15 @@ import { access, constants, mkdir, open, realpath, rename, rm, stat } from 'node
 import { dirname, join } from 'node:path';
 import { getSystemErrorMap } from 'node:util';
 import { GradmillError } from '../errors.js';
+import type { Appender } from '../platform.js';
 
 /** The bytes of a regular file: a pipe or device could block or never end. Errors are 'file-io' with the path. */
-export async function readRegularFile(path: string): Promise<Uint8Array> {
+export async function readRegularFile(path: string, mostBytes = Infinity): Promise<Uint8Array> {
   try {
-    if (!(await stat(path)).isFile()) throw new GradmillError('file-io', `cannot read '${path}': not a regular file`);
+    const stats = await stat(path);
+    if (!stats.isFile()) throw new GradmillError('file-io', `cannot read '${path}': not a regular file`);
+    if (stats.size > mostBytes)
+      throw new GradmillError('size-overflow', `'${path}' has ${stats.size} bytes, more than the ${mostBytes} that are read`);
     const file = await open(path, 'r');
     try {
       return await file.readFile();
@@ -67,6 +71,45 @@ export async function makeFolder(path: string): Promise<void> {
   } catch (error) {
     throw new GradmillError('file-io', `cannot make the folder '${path}': ${systemReason(error)}`, { cause: error });
   }
+}
+
+/** A file to which lines are added, as platform.ts describes it. An existing one that does not begin with `header` is left alone. */
+export async function openToAppend(path: string, header: string): Promise<Appender> {
+  const attempt = async <T>(action: () => Promise<T>): Promise<T> => {
+    try {
+      return await action();
+    } catch (error) {
+      if (error instanceof GradmillError) throw error;
+      throw new GradmillError('file-io', `cannot write '${path}': ${systemReason(error)}`, { cause: error });
+    }
+  };
+  const file = await attempt(() => open(path, 'a+'));
+  try {
+    await attempt(async () => {
+      const stats = await file.stat();
+      if (!stats.isFile()) throw new GradmillError('file-io', `cannot write '${path}': exists and is not a regular file`);
+      if (stats.size === 0) return;
+      const start = await file.read({ buffer: Buffer.alloc(header.length), position: 0 });
+      if (start.buffer.toString('latin1', 0, start.bytesRead) !== header)
+        throw new GradmillError('file-io', `cannot write '${path}': exists and is not a log of gradmill`);
+      const end = await file.read({ buffer: Buffer.alloc(1), position: stats.size - 1 });
+      if (end.buffer.toString('latin1') !== '\n') await file.appendFile('\n');
+    });
+  } catch (error) {
+    await file.close();
+    throw error;
+  }
+  return {
+    append: (text) => attempt(() => file.appendFile(text)),
+    close: () =>
+      attempt(async () => {
+        try {
+          await file.sync();
+        } finally {
+          await file.close();
+        }
+      }),
+  };
 }
 
 /** Throws what writeFileAtomic(path, …) would, as far as can be known before: for those who compute for minutes first. */

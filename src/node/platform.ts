@@ -4,7 +4,7 @@ import type { Engine } from '../engine.js';
 import { GradmillError } from '../errors.js';
 import type { Choice, Platform } from '../platform.js';
 import { loadWasm } from '../wasm/engine.js';
-import { exists, makeFolder, readRegularFile, writeFileAtomic } from './files.js';
+import { exists, makeFolder, openToAppend, readRegularFile, writeFileAtomic } from './files.js';
 import { loadNative } from './native.js';
 import { nodeHost } from './wasm-host.js';
 
@@ -24,7 +24,7 @@ export const node: Platform = {
       throw new GradmillError('backend-unavailable', `GRADMILL_BACKEND=native: ${withAdvice(error)}`, { cause: error.cause });
     }
   },
-  files: { read: readRegularFile, write: writeFileAtomic, exists, makeFolder },
+  files: { read: readRegularFile, write: writeFileAtomic, append: openToAppend, exists, makeFolder },
   progress: () => new Progress(process.stdout),
   pause: () => nodeHost.pause(),
 };
