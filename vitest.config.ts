@@ -12,9 +12,11 @@ const ONCE = [
   '70-idx',
   '71-csv',
   '72-cli',
+  '74-report', // draws; its own process chooses the engine that trains
   '80-wasm', // the engine by name, beside the native one
   '81-browser-example', // a browser's, which has only WebAssembly, as the next
   '82-bundles',
+  '83-report-pictures',
 ].map((name) => `test/${name}*.test.ts`);
 
 const built = existsSync(new URL('native/build/gradmill.node', import.meta.url));

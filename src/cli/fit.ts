@@ -1,11 +1,12 @@
 // What `gradmill train` does with any data: say what runs, train it live, stop at Ctrl-C, save.
 // train-mnist.ts and train-table.ts call it; their models arrive compiled and untrained.
 
-import { backend, type sequential } from '../index.js';
+import { backend, type FitOptions, type sequential } from '../index.js';
 import type { TensorLike } from '../tensor.js';
 import { exitCodes } from './exit-codes.js';
 import { Progress, type BatchStatus } from './progress.js';
-import { formatCount, formatSeconds, type Output } from './terminal.js';
+import { formatCount, formatSeconds, oneLine, type Output } from './terminal.js';
+import type { TrainFlags } from './train-flags.js';
 
 export type Model = ReturnType<typeof sequential>;
 
@@ -18,6 +19,12 @@ export interface TrainingData {
 export interface TrainingLength {
   readonly epochs: number;
   readonly batchSize: number;
+}
+
+/** What of a run is kept for `gradmill report`. */
+export function logOf({ log, diagnostics }: TrainFlags): Pick<FitOptions, 'log'> {
+  if (log === undefined) return {};
+  return { log, ...(diagnostics !== undefined && { diagnostics: { every: diagnostics } }) };
 }
 
 export interface SaveOptions {
@@ -48,6 +55,7 @@ export async function trainLive(
   model: Model,
   { x, y, validationData }: TrainingData,
   { epochs, batchSize }: TrainingLength,
+  log: Pick<FitOptions, 'log'>,
   { path, metadata }: SaveOptions,
   out: Output,
 ): Promise<Training> {
@@ -61,11 +69,13 @@ export async function trainLive(
   let epochsDone = 0;
   let last: BatchStatus | undefined;
   let stoppedAt: string | undefined;
+  let logError: Error | undefined;
   try {
-    await model.fit(x, y, {
+    const history = await model.fit(x, y, {
       epochs,
       batchSize,
       ...(validationData === undefined ? {} : { validationData }),
+      ...log,
       signal: interrupt.signal,
       onProgress: (status) => {
         last = status;
@@ -76,6 +86,7 @@ export async function trainLive(
         progress.epoch(status);
       },
     });
+    logError = history.logError;
   } catch (error) {
     if (!interrupt.signal.aborted || error !== interrupt.signal.reason) throw error;
     stoppedAt = `in epoch ${Math.min(epochsDone + 1, epochs)} of ${epochs}`;
@@ -86,6 +97,7 @@ export async function trainLive(
   await model.save(path, { metadata });
   process.removeListener('SIGINT', onInterrupt);
 
+  if (logError) out.write(`the log is not complete: ${oneLine(logError.message)}\n`);
   const rows = x.shape[0];
   const inEpoch = last !== undefined && last.epoch > epochsDone ? Math.min(last.batch * batchSize, rows) : 0;
   return { stoppedAt, seconds, samplesPerSecond: (epochsDone * rows + inEpoch) / seconds, path };

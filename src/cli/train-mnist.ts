@@ -1,7 +1,7 @@
 // `gradmill train mnist`, the main job: a network of dense layers on all 60,000 images, tested on the other 10,000.
 
 import { adam, dense, sequential } from '../index.js';
-import { conclude, describeBackend, trainLive } from './fit.js';
+import { conclude, describeBackend, logOf, trainLive } from './fit.js';
 import { loadMnist, mnistClasses } from './mnist.js';
 import { formatCount, formatFacts, formatPercent, type Io } from './terminal.js';
 import type { TrainFlags } from './train-flags.js';
@@ -32,7 +32,7 @@ export async function trainMnist(flags: TrainFlags, path: string, { out, cwd }: 
   out.write(`\n${model.summary().trimEnd()}\n\n`);
 
   const data = { x: train.images, y: train.labels };
-  const training = await trainLive(model, data, { epochs, batchSize }, { path, metadata: { data: 'mnist' } }, out);
+  const training = await trainLive(model, data, { epochs, batchSize }, logOf(flags), { path, metadata: { data: 'mnist' } }, out);
   if (training.stoppedAt === undefined) {
     const { accuracy } = await model.evaluate(test.images, test.labels);
     out.write(`test accuracy ${formatPercent(accuracy ?? NaN)}\n`);

@@ -5,7 +5,7 @@ import { adam, dense, sequential } from '../index.js';
 import { readRegularFile } from '../node/files.js';
 import { parseCsv, type Table } from './csv.js';
 import { decodeClasses, decodeValues, encodeInputs, encodeTarget, selectRows } from './encode.js';
-import { conclude, describeBackend, trainLive } from './fit.js';
+import { conclude, describeBackend, logOf, trainLive } from './fit.js';
 import { UsageError } from './flags.js';
 import { inferSchema } from './infer.js';
 import { inputWidth, outputWidth, schemaToMetadata, type InputColumn, type Target } from './schema.js';
@@ -57,7 +57,7 @@ export async function trainTable(source: string, flags: TrainFlags, path: string
       ? {}
       : { validationData: [selectRows(x, split.validation), selectRows(y, split.validation)] as const }),
   };
-  const training = await trainLive(model, data, { epochs, batchSize }, { path, metadata: schemaToMetadata(schema) }, out);
+  const training = await trainLive(model, data, { epochs, batchSize }, logOf(flags), { path, metadata: schemaToMetadata(schema) }, out);
   const { data: outputs } = await model.predict(x);
   out.write(report(outputs, y.data, schema.target, split));
   return conclude(training, out);

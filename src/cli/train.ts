@@ -39,6 +39,8 @@ export async function train(args: readonly string[], io: Io): Promise<number> {
   const tableFlag = Object.keys(tableFlags).find((name) => Object.hasOwn(flags, name));
   if (isMnist && tableFlag !== undefined) throw new UsageError(`--${tableFlag} is for CSV files, not for mnist`);
 
+  if (flags.diagnostics !== undefined && flags.log === undefined) throw new UsageError('--diagnostics needs --log: where are they to go?');
+
   const path = flags.out ?? `${basename(data, extname(data))}.safetensors`;
   await checkWritable(path); // before minutes of training, not after
   configureEngine(flags);
