@@ -63,19 +63,22 @@ function wellFormed(xml: string): string | undefined {
 }
 
 describe('a chart', () => {
-  test.each(charts.map((chart) => [chart.type, chart.title, chart] as const))('of %s, %s, is an SVG with its words', async (_, title, chart) => {
-    for (const width of [560, 340]) {
-      const { svg } = await drawChart(chart, width);
-      expect(wellFormed(svg)).toBeUndefined();
-      expect(svg).not.toMatch(/NaN|Infinity|undefined|\[object/);
-      expect(svg).toContain(`viewBox="0 0 ${width} `);
-      const { document } = parseHTML(`<html><body>${svg}</body></html>`);
-      const text = [...document.querySelectorAll('text')].map(({ textContent }) => textContent).join('\n');
-      for (const axis of ['y' in chart ? chart.y : undefined, chart.x]) expect(text).toContain(axis?.label ?? '');
-      expect(document.querySelector('svg')?.getAttribute('aria-label')).toContain(title);
-      expect(text.split('\n').filter((word) => /\d/.test(word)).length).toBeGreaterThan(2);
-    }
-  });
+  test.each(charts.map((chart) => [chart.type, chart.title, chart] as const))(
+    'of %s, %s, is an SVG with its words',
+    async (_, title, chart) => {
+      for (const width of [560, 340]) {
+        const { svg } = await drawChart(chart, width);
+        expect(wellFormed(svg)).toBeUndefined();
+        expect(svg).not.toMatch(/NaN|Infinity|undefined|\[object/);
+        expect(svg).toContain(`viewBox="0 0 ${width} `);
+        const { document } = parseHTML(`<html><body>${svg}</body></html>`);
+        const text = [...document.querySelectorAll('text')].map(({ textContent }) => textContent).join('\n');
+        for (const axis of ['y' in chart ? chart.y : undefined, chart.x]) expect(text).toContain(axis?.label ?? '');
+        expect(document.querySelector('svg')?.getAttribute('aria-label')).toContain(title);
+        expect(text.split('\n').filter((word) => /\d/.test(word)).length).toBeGreaterThan(2);
+      }
+    },
+  );
 
   test('names its series, rows, groups and paths', async () => {
     const text = async (type: Chart['type']): Promise<string> => (await drawChart(charts.find((chart) => chart.type === type)!)).svg;
@@ -148,15 +151,20 @@ describe('axes', () => {
 
   test('hold their values, increase, and have two ticks or more', () => {
     fc.assert(
-      fc.property(fc.double({ min: -1e12, max: 1e12, noNaN: true }), fc.double({ min: -1e12, max: 1e12, noNaN: true }), fc.boolean(), (a, b, nice) => {
-        const { domain, ticks } = scaleOf([a, b], { label: '' }, { nice });
-        const room = 1e-9 * Math.max(Math.abs(a), Math.abs(b), 1e-300);
-        expect(domain[0]).toBeLessThanOrEqual(Math.min(a, b) + room);
-        expect(domain[1]).toBeGreaterThanOrEqual(Math.max(a, b) - room);
-        expect(ticks.length).toBeGreaterThan(0);
-        expect(ticks.length).toBeLessThan(16);
-        ticks.slice(1).forEach((tick, i) => expect(tick).toBeGreaterThan(ticks[i]));
-      }),
+      fc.property(
+        fc.double({ min: -1e12, max: 1e12, noNaN: true }),
+        fc.double({ min: -1e12, max: 1e12, noNaN: true }),
+        fc.boolean(),
+        (a, b, nice) => {
+          const { domain, ticks } = scaleOf([a, b], { label: '' }, { nice });
+          const room = 1e-9 * Math.max(Math.abs(a), Math.abs(b), 1e-300);
+          expect(domain[0]).toBeLessThanOrEqual(Math.min(a, b) + room);
+          expect(domain[1]).toBeGreaterThanOrEqual(Math.max(a, b) - room);
+          expect(ticks.length).toBeGreaterThan(0);
+          expect(ticks.length).toBeLessThan(16);
+          ticks.slice(1).forEach((tick, i) => expect(tick).toBeGreaterThan(ticks[i]));
+        },
+      ),
     );
   });
 
@@ -264,7 +272,11 @@ describe('fit({ log })', () => {
   const x = [[0, 0], [0, 1], [1, 0], [1, 1]]; // prettier-ignore
   const y = [[0], [1], [1], [0]];
   const network = (learningRate = 0.1) => {
-    const model = sequential({ inputShape: [2], seed: 3, layers: [dense({ units: 4, activation: 'tanh', name: 'hidden' }), dense({ units: 1 })] });
+    const model = sequential({
+      inputShape: [2],
+      seed: 3,
+      layers: [dense({ units: 4, activation: 'tanh', name: 'hidden' }), dense({ units: 1 })],
+    });
     model.compile({ optimizer: sgd({ learningRate }), loss: 'meanSquaredError' });
     return model;
   };
@@ -421,9 +433,13 @@ describe('a log that is read', () => {
     expect(refused(text('{"type":"epoch"}\n'))).toMatch(/^run\.jsonl: line 1: expected the record 'start' first/);
     expect(refused(text('\xff\n'))).toBe('run.jsonl: line 1: not a line of JSON');
     expect(refused(changed(1, (start) => ({ ...start, layers: 7 })))).toBe('run.jsonl: line 1: layers: expected a list, got 7');
-    expect(refused(changed(1, (start) => ({ ...start, layers: [{ kind: 'dense' }] })))).toMatch(/^run\.jsonl: line 1: layers\[0\]\.name: expected a text/);
+    expect(refused(changed(1, (start) => ({ ...start, layers: [{ kind: 'dense' }] })))).toMatch(
+      /^run\.jsonl: line 1: layers\[0\]\.name: expected a text/,
+    );
     expect(refused(changed(5, (epoch) => ({ ...epoch, loss: '1' })))).toBe("run.jsonl: line 5: loss: expected a number, got '1'");
-    expect(refused(changed(2, (sample) => ({ ...sample, layers: [{ ...records[1] }] })))).toMatch(/^run\.jsonl: line 2: layers\[0\]\.layer: /);
+    expect(refused(changed(2, (sample) => ({ ...sample, layers: [{ ...records[1] }] })))).toMatch(
+      /^run\.jsonl: line 2: layers\[0\]\.layer: /,
+    );
     const broken = new TextDecoder().decode(linesOf(records)).split('\n');
     broken[3] = broken[3].slice(0, 40);
     expect(refused(text(broken.join('\n')))).toBe('run.jsonl: line 4: not a line of JSON');
@@ -436,10 +452,15 @@ describe('a log that is read', () => {
 
   test('is refused or read, whatever is in it', () => {
     fc.assert(
-      fc.property(fc.nat(records.length - 1), fc.constantFrom('layers', 'loss', 'rows', 'type', 'backend', 'name', 'step'), fc.json(), (line, field, json) => {
-        const bytes = changed(line + 1, (record) => ({ ...record, [field]: JSON.parse(json) as unknown }));
-        expect(refused(bytes)).toMatch(/^accepted$|^run\.jsonl: /);
-      }),
+      fc.property(
+        fc.nat(records.length - 1),
+        fc.constantFrom('layers', 'loss', 'rows', 'type', 'backend', 'name', 'step'),
+        fc.json(),
+        (line, field, json) => {
+          const bytes = changed(line + 1, (record) => ({ ...record, [field]: JSON.parse(json) as unknown }));
+          expect(refused(bytes)).toMatch(/^accepted$|^run\.jsonl: /);
+        },
+      ),
       { numRuns: 300 },
     );
     fc.assert(fc.property(fc.uint8Array({ maxLength: 200 }), (bytes) => void expect(refused(bytes)).toMatch(/^run\.jsonl: /)));
@@ -468,12 +489,25 @@ describe('gradmill report', () => {
     const rows = Array.from({ length: 80 }, (_, i) => `${i % 7},${(i * i) % 11},${i % 2 ? 'odd' : 'even'}`);
     await writeFile(path('table.csv'), `a,b,parity\n${rows.join('\n')}\n`);
     const [log, out] = [path('table.jsonl'), path('table.html')];
-    const trained = await run('train', path('table.csv'), '--target', 'parity', '--epochs', '4', '--log', log, '--out', path('table.safetensors'));
+    const trained = await run(
+      'train',
+      path('table.csv'),
+      '--target',
+      'parity',
+      '--epochs',
+      '4',
+      '--log',
+      log,
+      '--out',
+      path('table.safetensors'),
+    );
     expect(trained).toMatchObject({ code: 0, err: '' });
     expect(await run('report', log, '-o', out)).toEqual({ code: 0, out: `wrote ${out}\n`, err: '' });
     const { document } = parseHTML(await readFile(out, 'utf8'));
     expect(document.querySelector('h1')?.textContent).toBe('Training run: table');
-    expect([...document.querySelectorAll('h3')].map(({ textContent }) => textContent)).toEqual(expect.arrayContaining(['Loss', 'Accuracy']));
+    expect([...document.querySelectorAll('h3')].map(({ textContent }) => textContent)).toEqual(
+      expect.arrayContaining(['Loss', 'Accuracy']),
+    );
     expect(document.querySelector('#network')?.textContent).toContain('dense (relu)');
     expect(document.querySelector('#diagnostics')?.textContent).toContain('diagnostics: { every: 100 }');
     // To the same file again: replaced.
@@ -487,11 +521,20 @@ describe('gradmill report', () => {
     const { document } = parseHTML(await readFile(path('two.html'), 'utf8'));
     expect(document.querySelector('h1')?.textContent).toBe('2 training runs compared');
     const titles = [...document.querySelectorAll('h3')].map(({ textContent }) => textContent);
-    for (const title of ['Loss in training', 'Loss in validation', 'Loss gradient by layer', 'Saturation by layer', 'Update over weight', 'Outputs by layer, step 10', 'Spectral norm of the kernel']) // prettier-ignore
+    for (const title of [
+      'Loss in training',
+      'Loss in validation',
+      'Loss gradient by layer',
+      'Saturation by layer',
+      'Update over weight',
+      'Outputs by layer, step 10',
+      'Spectral norm of the kernel',
+    ])
+      // prettier-ignore
       expect(titles).toContain(title);
     expect(document.querySelector('#deep-gradients')?.textContent).toContain('first over last layer');
     // By the log's own formula the first of 13 layers has 0.3^(12·e^(−1/60)) of the last one's at the first sample.
-    const [ratio] = (runPage([sampleRun('deep', 12)], '').sections[1].figures).map(({ value }) => value as number);
+    const [ratio] = runPage([sampleRun('deep', 12)], '').sections[1].figures.map(({ value }) => value as number);
     expect(ratio / 0.3 ** (12 * Math.exp(-1 / 60))).toBeCloseTo(1, 6);
   });
 

@@ -103,11 +103,11 @@ describe.skipIf(!there)(there ? 'reports in Chromium' : `reports: not looked at,
     for (const [look, options] of Object.entries(looks)) {
       test(`${name}, ${look}`, async () => {
         const page = await open(name, options);
+        await page.screenshot({ path: join(SHOTS, `report-${name}-${look}.png`), fullPage: true });
         const { faults, shown } = await page.evaluate<{ faults: string[]; shown: number }>(LOOK);
         expect(faults).toEqual([]);
         expect(shown).toBe(await page.locator('figure').count());
         expect(shown).toBeGreaterThan(2);
-        await page.screenshot({ path: join(SHOTS, `report-${name}-${look}.png`), fullPage: true });
         await page.close();
       });
     }
@@ -115,11 +115,11 @@ describe.skipIf(!there)(there ? 'reports in Chromium' : `reports: not looked at,
     test(`${name}, printed`, async () => {
       const page = await open(name, { viewport: { width: 680, height: 960 }, colorScheme: 'dark' });
       await page.emulateMedia({ media: 'print' });
+      await page.screenshot({ path: join(SHOTS, `report-${name}-print.png`), fullPage: true });
       const { faults } = await page.evaluate<{ faults: string[] }>(LOOK);
       expect(faults).toEqual([]);
       // Dark ink on nothing, whatever the screen's colours.
       expect(await page.evaluate('getComputedStyle(document.body).color')).toBe('rgb(31, 32, 35)');
-      await page.screenshot({ path: join(SHOTS, `report-${name}-print.png`), fullPage: true });
       const pdf = await page.pdf({ format: 'A4', path: join(SHOTS, `report-${name}.pdf`) });
       expect(pdf.length).toBeGreaterThan(10_000);
       await page.close();

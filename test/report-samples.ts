@@ -114,7 +114,10 @@ const zigzag: Chart = {
     values: range(31).map((r) => range(41).map((c) => 4 * (r / 10 - 1.5 + 0.6 * (c / 10 - 2)) ** 2 + 0.3 * (c / 10 - 2) ** 2)),
   },
   paths: [
-    { name: 'inputs as they are', points: range(24).map((i) => [-1.8 + i * 0.07, 1.2 * (i % 2 ? -0.6 : 1) * 0.9 ** i + 0.9 - i * 0.04] as const) },
+    {
+      name: 'inputs as they are',
+      points: range(24).map((i) => [-1.8 + i * 0.07, 1.2 * (i % 2 ? -0.6 : 1) * 0.9 ** i + 0.9 - i * 0.04] as const),
+    },
     { name: 'centred', points: range(12).map((i) => [-1.8 * 0.72 ** i, 1.2 * 0.7 ** i] as const) },
   ],
 };

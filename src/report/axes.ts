@@ -25,16 +25,21 @@ export function scaleOf(values: Iterable<number>, { scale = 'linear' }: Axis, op
   return scale === 'log' ? logScale(low, high, options) : linearScale(low, high, shown.every(Number.isInteger), options);
 }
 
+/** Sums and ratios of what can be shown are finite, and not 0. No float32 is beyond. */
+const LARGEST = 1e100;
+
 export function canShow(value: number, scale: 'linear' | 'log' = 'linear'): boolean {
-  return Number.isFinite(value) && (scale === 'linear' || value > 0);
+  return Math.abs(value) <= LARGEST && (scale === 'linear' || value >= 1 / LARGEST);
 }
 
 function linearScale(low: number, high: number, whole: boolean, { count = 6, nice = false, zero }: ScaleOptions): Scale {
   let [from, to] = low > high ? [0, 1] : [low, high];
   if (zero === 'always' || (zero === 'near' && from > 0 && from < to / 3)) [from, to] = [Math.min(from, 0), Math.max(to, 0)];
-  if (from === to) {
-    const room = from === 0 ? 1 : Math.abs(from) / 10;
-    [from, to] = [from - (whole && !nice ? 0.5 : room), to + (whole && !nice ? 0.5 : room)];
+  const size = Math.max(Math.abs(from), Math.abs(to));
+  // Ticks nearer to each other than that would have the same words.
+  if (to - from <= 1e-9 * size || size < 1e-250) {
+    const room = size < 1e-250 ? 1 : whole && !nice && size < 1e6 ? 0.5 : size / 10;
+    [from, to] = [from - room, to + room];
   }
   const step = Math.max(stepOf((to - from) / count), whole ? 1 : 0);
   if (nice) [from, to] = [Math.floor(from / step) * step, Math.ceil(to / step) * step];
@@ -65,7 +70,7 @@ function stepOf(wanted: number): number {
 
 function logScale(low: number, high: number, { count = 6, nice = false }: ScaleOptions): Scale {
   let [from, to] = low > high ? [0.1, 1] : [low, high];
-  if (from === to) [from, to] = [from / 2, to * 2];
+  if (to / from < 1 + 1e-6) [from, to] = [from / 2, to * 2];
   const decades = Math.log10(to / from);
   const inner = decades <= 1.2 ? [1, 2, 3, 5] : decades <= 2.5 ? [1, 3] : [1];
   if (nice) {

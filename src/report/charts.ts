@@ -77,7 +77,8 @@ function frame({ Plot }: Plotting, x: Scale, y: Scale): unknown[] {
 
 /** Says how many values a log axis cannot show. */
 function noteHidden(picture: Picture, hidden: number, what: string): void {
-  if (hidden > 0) picture.notes.push(`${hidden} ${hidden === 1 ? 'value' : 'values'} of 0 or below cannot be shown on the log scale of ${what}.`);
+  if (hidden > 0)
+    picture.notes.push(`${hidden} ${hidden === 1 ? 'value' : 'values'} of 0 or below cannot be shown on the log scale of ${what}.`);
 }
 
 // ── Lines ─────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -130,7 +131,7 @@ const first = ([x]: Point): number => x;
 const second = ([, y]: Point): number => y;
 
 function isPoint(point: Point | undefined): point is Point {
-  return point !== undefined && point.every(Number.isFinite);
+  return point?.every(Number.isFinite) === true;
 }
 
 function column(points: readonly Point[], index: 0 | 1): number[] {
@@ -160,7 +161,7 @@ function thinned(points: readonly Point[], width: number): readonly Point[] {
     const part = points.slice(at, at + stretch);
     const finite = part.filter(isPoint).sort((a, b) => a[1] - b[1]);
     const [low, high] = [finite.at(0), finite.at(-1)];
-    const gap = part.find((point) => !isPoint(point));
+    const gap = part.find(([x, y]) => !isPoint([x, y]));
     kept.push(...part.filter((point) => point === low || point === high || point === gap));
   }
   return kept;
@@ -178,7 +179,9 @@ function drawStrip(chart: StripChart, picture: Picture, library: Plotting): numb
   if (columns.length < chart.columns.length)
     picture.notes.push(`Of ${chart.columns.length} columns every ${ordinal(columns[1] - columns[0])} is drawn.`);
 
-  const cells = rows.flatMap((row, r) => columns.map((c, at) => ({ row, r, at, name: chart.columns[c], value: chart.values[r]?.[c] ?? NaN })));
+  const cells = rows.flatMap((row, r) =>
+    columns.map((c, at) => ({ row, r, at, name: chart.columns[c], value: chart.values[r]?.[c] ?? NaN })),
+  );
   const colored = cells.filter(({ value }) => canShow(value, scale));
   const zeros = scale === 'log' ? cells.filter(({ value }) => value === 0) : [];
   const missing = cells.filter((cell) => !canShow(cell.value, scale) && !zeros.includes(cell));
@@ -223,7 +226,8 @@ function drawStrip(chart: StripChart, picture: Picture, library: Plotting): numb
         inset: cellWidth > 8 && cellHeight > 8 ? 0.75 : 0,
         rx: cellWidth > 8 && cellHeight > 8 ? 2 : 0,
         ...(cells.length <= 1000 && {
-          title: ({ row, name, value }: (typeof cells)[number]) => `${clean(row)}, ${clean(xAxis.label)} ${clean(String(name))}: ${formatNumber(value)}`,
+          title: ({ row, name, value }: (typeof cells)[number]) =>
+            `${clean(row)}, ${clean(xAxis.label)} ${clean(String(name))}: ${formatNumber(value)}`,
         }),
       }),
       Plot.text(written, {
@@ -314,7 +318,8 @@ function drawRidges(chart: RidgesChart, picture: Picture, library: Plotting): nu
     picture.notes.push('Of each row at most 0.5 % of the values lie beyond either end of the axis.');
   const empty = rows.length - shown.length;
   if (empty > 0) picture.notes.push(`${empty} ${empty === 1 ? 'row has' : 'rows have'} no finite values.`);
-  if (xAxis.scale === 'log' && shown.some(({ low }) => low <= 0)) picture.notes.push('Values of 0 or below cannot be shown on the log scale.');
+  if (xAxis.scale === 'log' && shown.some(({ low }) => low <= 0))
+    picture.notes.push('Values of 0 or below cannot be shown on the log scale.');
 
   const labels = rows.map(({ name }) => fitted(name, picture.width * 0.3, SMALL));
   const left = Math.max(...labels.map((label) => widthOf(label, SMALL)), 10) + 8;
@@ -328,15 +333,15 @@ function drawRidges(chart: RidgesChart, picture: Picture, library: Plotting): nu
 
   const marks = rows.flatMap((row, r) => {
     const base = r + 1;
-    const rule = Plot.ruleY([base], { stroke: 'currentColor', strokeOpacity: 0.15 });
-    if (!shown.includes(row)) return [rule];
+    const marks: unknown[] = [Plot.ruleY([base], { stroke: 'currentColor', strokeOpacity: 0.15 })];
+    if (!shown.includes(row)) return marks;
     const outline = ridge(row).filter(({ at }) => canShow(at, xAxis.scale)).map(({ at, share }) => ({ at, base, peak: base - overlap * share })); // prettier-ignore
     const curve = 'monotone-x' as const;
-    return [
-      rule,
+    marks.push(
       Plot.areaY(outline, { x: 'at', y1: 'base', y2: 'peak', curve, fill: color(r), fillOpacity: 0.82, clip: true }),
       Plot.lineY(outline, { x: 'at', y: 'peak', curve, stroke: 'var(--paper, #fff)', strokeWidth: 1.2, clip: true }),
-    ];
+    );
+    return marks;
   });
   const rowTicks = spaced(rows.length, rows.length * rowHeight, 14);
   picture.plot({
@@ -374,8 +379,7 @@ function quantile({ low, high, counts }: Row, share: number): number {
   const total = counts.reduce((sum, count) => sum + count, 0);
   let below = 0;
   for (const [i, count] of counts.entries()) {
-    if (count > 0 && below + count >= share * total)
-      return low + ((high - low) * (i + (share * total - below) / count)) / counts.length;
+    if (count > 0 && below + count >= share * total) return low + ((high - low) * (i + (share * total - below) / count)) / counts.length;
     below += count;
   }
   return high;
@@ -415,7 +419,7 @@ function drawMatrix(chart: MatrixChart, picture: Picture, library: Plotting): nu
   // One path a colour, of runs of cells in a row.
   const paths = Array.from({ length: steps }, () => '');
   for (const [r, row] of values.entries()) {
-    for (let c = 0; c < row.length; ) {
+    for (let c = 0; c < row.length;) {
       const start = c;
       const colour = Number.isFinite(row[c]) ? step(shareOf(row[c], scale)) : undefined;
       while (c < row.length && (Number.isFinite(row[c]) ? step(shareOf(row[c], scale)) : undefined) === colour) c++;
@@ -454,7 +458,10 @@ function indexScale(count: number, block: number, axis: Axis): Scale {
 }
 
 /** Means of blocks, where there are more rows or columns than can be seen. */
-function pooled(values: MatrixChart['values'], most: number): { values: readonly (readonly number[])[]; block: [rows: number, columns: number] } {
+function pooled(
+  values: MatrixChart['values'],
+  most: number,
+): { values: readonly (readonly number[])[]; block: [rows: number, columns: number] } {
   const columns = Math.max(...values.map((row) => row.length), 0);
   const block: [number, number] = [Math.max(1, Math.ceil(values.length / most)), Math.max(1, Math.ceil(columns / most))];
   if (block[0] * block[1] === 1) return { values, block };
@@ -551,7 +558,10 @@ function drawBars(chart: BarsChart, picture: Picture, library: Plotting): number
   const hidden = yAxis.scale === 'log' ? all.filter(({ value }) => value <= 0).length : 0;
   noteHidden(picture, hidden, yAxis.label);
   const base = yAxis.scale === 'log' ? scale.domain[0] : 0;
-  if (yAxis.scale === 'log') picture.notes.push(`Bars start at ${scale.format(base) === '0' ? base : formatNumber(base, 2)}: their lengths compare on a log scale only.`);
+  if (yAxis.scale === 'log')
+    picture.notes.push(
+      `Bars start at ${scale.format(base) === '0' ? base : formatNumber(base, 2)}: their lengths compare on a log scale only.`,
+    );
 
   interface Line {
     readonly at: number;
@@ -572,7 +582,7 @@ function drawBars(chart: BarsChart, picture: Picture, library: Plotting): number
   const left = Math.max(...lines.filter(({ bar }) => bar).map(({ name }) => widthOf(fitted(name, picture.width * 0.34, SMALL), SMALL)), 20) + 10; // prettier-ignore
   if (xAxis.label !== '') picture.verticalLabel(xAxis.label);
   const top = picture.top;
-  const words = Math.max(...lines.map(({ bar }) => (bar ? widthOf(bar.words, SMALL) : 0)));
+  const words = Math.max(0, ...lines.map(({ bar }) => (bar ? widthOf(bar.words, SMALL) : 0)));
   // Words stand right of the longest bar where there is room, else within the frame's own line.
   const right = Math.min(words + 12, picture.width * 0.42);
   const height = top + at * rowHeight + BELOW;

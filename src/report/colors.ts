@@ -35,7 +35,7 @@ export function diverging({ Plot }: Plotting): Ramp {
 }
 
 function ramp(scale: unknown): Ramp {
-  const { apply } = scale as { apply(share: number): unknown };
+  const { apply } = scale as { apply: (share: number) => unknown };
   return (share) => String(apply(Math.min(Math.max(share, 0), 1)));
 }
 

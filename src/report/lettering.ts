@@ -20,8 +20,9 @@ export function widthOf(text: string, fontSize: number): number {
 
 function characterWidth(character: string): number {
   if (/[ijl.,:;|!'()[\] ]/.test(character)) return 0.38;
-  if (/[mwMW@%—]/.test(character)) return 0.95;
-  if (/[⁰¹²³⁴⁵⁶⁷⁸⁹⁻]/.test(character)) return 0.45;
+  if (/[mwMW@%—]/.test(character)) return 0.98;
+  if (/[−×+=<>±~→…]/.test(character)) return 0.86;
+  if (/[⁰¹²³⁴⁵⁶⁷⁸⁹⁻]/.test(character)) return 0.5;
   if (/\p{Lu}/u.test(character)) return 0.72;
   return character > '\u2E80' ? 1.1 : 0.62;
 }
@@ -30,9 +31,14 @@ function characterWidth(character: string): number {
 export function fitted(text: string, width: number, fontSize: number): string {
   const shown = clean(text);
   if (widthOf(shown, fontSize) <= width) return shown;
-  const characters = Array.from(shown.slice(0, 500));
-  while (characters.length > 1 && widthOf(`${characters.join('')}…`, fontSize) > width) characters.pop();
-  return `${characters.join('').trimEnd()}…`;
+  let room = width - widthOf('…', fontSize);
+  let kept = '';
+  for (const character of shown) {
+    room -= characterWidth(character) * fontSize;
+    if (room < 0) break;
+    kept += character;
+  }
+  return `${kept.trimEnd()}…`;
 }
 
 const SUPERSCRIPTS = '⁰¹²³⁴⁵⁶⁷⁸⁹';

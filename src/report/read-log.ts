@@ -28,7 +28,8 @@ export const LARGEST_LOG = 256 * 2 ** 20;
 export function parseLog(bytes: Uint8Array, source: string, name: string): Run {
   const state = { runs: 0, torn: undefined as { line: number; problem: string } | undefined };
   let run: { start: LogStart; epochs: LogEpoch[]; samples: LogDiagnostics[]; end: LogEnd | LogError | undefined } | undefined;
-  const invalid = (line: number, problem: string): GradmillError => new GradmillError('file-invalid', `${source}: line ${line}: ${problem}`);
+  const invalid = (line: number, problem: string): GradmillError =>
+    new GradmillError('file-invalid', `${source}: line ${line}: ${problem}`);
 
   for (const { line, text } of linesOf(bytes)) {
     if (text.length === 0) continue;
@@ -69,7 +70,7 @@ export function parseLog(bytes: Uint8Array, source: string, name: string): Run {
 
 function* linesOf(bytes: Uint8Array): Generator<{ line: number; text: Uint8Array }> {
   let line = 0;
-  for (let at = 0; at < bytes.length; ) {
+  for (let at = 0; at < bytes.length;) {
     const end = bytes.indexOf(0x0a, at);
     const stop = end === -1 ? bytes.length : end;
     line += 1;

@@ -158,7 +158,8 @@ function depth(run: Run, named: boolean): Section[] {
     ...parts,
     seconds: 0,
   });
-  const skipped = layers.length < first.layers.length ? [`Of ${first.layers.length} layers ${layers.length} are shown, evenly picked.`] : [];
+  const skipped =
+    layers.length < first.layers.length ? [`Of ${first.layers.length} layers ${layers.length} are shown, evenly picked.`] : [];
 
   const sections = [
     section('gradients', 'Gradients through depth', {
