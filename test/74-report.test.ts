@@ -1,7 +1,7 @@
 // The log of a fit, the charts and pages made of it, and `gradmill report`: what is read is untrusted, what is written needs
 // nothing else, and training outlives its log. How reports look is 83-report-pictures.
 import { execFile, spawn } from 'node:child_process';
-import { cp, mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { cp, mkdir, mkdtemp, readFile, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -44,6 +44,21 @@ const HOSTILE = [
   '層 🧠 עברית',
 ];
 
+/** What these tests use of a document; TypeScript's own types of it are those of browsers. */
+interface Element {
+  readonly id: string;
+  readonly localName: string;
+  readonly textContent: string;
+  readonly attributes: Iterable<{ readonly name: string }>;
+  getAttribute(name: string): string | null;
+  querySelector(selector: string): Element | null;
+  querySelectorAll(selector: string): Iterable<Element> & { readonly length: number };
+}
+
+function parsed(html: string): Element {
+  return (parseHTML(html) as unknown as { document: Element }).document;
+}
+
 /** What breaks the rules of XML in a text without comments and processing instructions: tags that do not match, bare < & and ". */
 function wellFormed(xml: string): string | undefined {
   const open: string[] = [];
@@ -71,11 +86,11 @@ describe('a chart', () => {
         expect(wellFormed(svg)).toBeUndefined();
         expect(svg).not.toMatch(/NaN|Infinity|undefined|\[object/);
         expect(svg).toContain(`viewBox="0 0 ${width} `);
-        const { document } = parseHTML(`<html><body>${svg}</body></html>`);
+        const document = parsed(`<html><body>${svg}</body></html>`);
         const text = [...document.querySelectorAll('text')].map(({ textContent }) => textContent).join('\n');
         for (const axis of ['y' in chart ? chart.y : undefined, chart.x]) expect(text).toContain(axis?.label ?? '');
         expect(document.querySelector('svg')?.getAttribute('aria-label')).toContain(title);
-        expect(text.split('\n').filter((word) => /\d/.test(word)).length).toBeGreaterThan(2);
+        expect(text.split('\n').filter((word) => /\d/.test(word)).length).toBeGreaterThan(1);
       }
     },
   );
@@ -105,7 +120,7 @@ describe('a chart', () => {
     const { svg } = await drawChart({ type: 'lines', title: 't', x: { label: 'x' }, y: { label: 'y' }, series: [{ name: '', points }] });
     expect(svg.length).toBeLessThan(60_000);
     expect(svg).toContain('>100<');
-    const [, d] = /d="(M[^"]+)"[^>]*>|/.exec(svg.slice(svg.indexOf('aria-label="line"')))!;
+    const [, d] = / aria-label="line"[^]*? d="(M[^"]+)"/.exec(svg)!;
     const heights = d.split(/[ML]/).filter((pair) => pair !== '').map((pair) => Number(pair.split(',')[1])); // prettier-ignore
     expect(Math.max(...heights) - Math.min(...heights)).toBeGreaterThan(200);
   });
@@ -141,7 +156,8 @@ describe('axes', () => {
   };
 
   test('have few, round ticks', () => {
-    expect(ticks(0, 1)).toBe('0.0 0.2 0.4 0.6 0.8 1.0'.replace('0.0', '0'));
+    expect(ticks(0, 0.97)).toBe('0 0.2 0.4 0.6 0.8 1.0');
+    expect(ticks(0, 1)).toBe('0 1');
     expect(ticks(3, 61_000)).toBe('0 20,000 40,000 60,000 80,000');
     expect(ticks(-0.013, 0.02)).toBe('−0.02 −0.01 0 0.01 0.02');
     expect(ticks(1e-7, 9e-7)).toMatch(/×10⁻⁷/);
@@ -188,7 +204,7 @@ describe('a page', () => {
   test('is one file that loads nothing', async () => {
     const html = await renderPage(page);
     expect(html.startsWith('<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">')).toBe(true);
-    const { document } = parseHTML(html);
+    const document = parsed(html);
     expect(document.querySelectorAll('script, link, img, iframe, object, embed, base, [src], [srcset], a[href^=http]').length).toBe(0);
     expect(html.replaceAll('http://www.w3.org/2000/svg', '')).not.toMatch(/https?:|url\((?!#)|@import|@font-face/);
     const ids = [...document.querySelectorAll('[id]')].map(({ id }) => id);
@@ -197,7 +213,7 @@ describe('a page', () => {
   });
 
   test('shows each section’s claim, figures with ✓ and ✗, charts and conclusion', async () => {
-    const { document } = parseHTML(await renderPage(page));
+    const document = parsed(await renderPage(page));
     const [section] = document.querySelectorAll('section');
     for (const text of [page.sections[0].claim, page.sections[0].conclusion, '2.531 × 10⁻¹³', '266,610 weights', 'Took 12 s'])
       expect(section.textContent).toContain(text);
@@ -221,7 +237,7 @@ describe('a page', () => {
       seconds: 1,
     }));
     const html = await renderPage({ title: HOSTILE[0], lead: HOSTILE[1], facts: [[HOSTILE[2], HOSTILE[3]]], sections });
-    const { document } = parseHTML(html);
+    const document = parsed(html);
     const elements = [...document.querySelectorAll('*')];
     const names = new Set(elements.map(({ localName }) => localName));
     for (const name of ['script', 'img', 'b', 'a:not([href^="#"])']) expect(document.querySelectorAll(name).length, name).toBe(0);
@@ -251,7 +267,8 @@ describe('a page', () => {
 
   test('only reports need them: the package trains, and says what to install', { timeout: 60_000 }, async () => {
     const alone = path('alone');
-    await mkdir(alone);
+    await mkdir(join(alone, 'node_modules'), { recursive: true });
+    await symlink(join(root, 'node_modules/csv-parse'), join(alone, 'node_modules/csv-parse'));
     await cp(join(root, 'dist'), join(alone, 'dist'), { recursive: true });
     await cp(join(root, 'wasm'), join(alone, 'wasm'), { recursive: true });
     await writeFile(join(alone, 'package.json'), '{"type":"module"}');
@@ -411,7 +428,7 @@ describe('a log that is read', () => {
     return 'accepted';
   };
   const changed = (line: number, change: (record: Record<string, unknown>) => unknown): Uint8Array =>
-    linesOf(records.map((record, i) => (i === line - 1 ? (change({ ...record } as Record<string, unknown>) ?? {}) : record)));
+    linesOf(records.map((record, i) => (i === line - 1 ? (change({ ...record }) ?? {}) : record)));
 
   test('is what was written', () => {
     const run = parseLog(linesOf(records), 'run.jsonl', 'run');
@@ -463,7 +480,11 @@ describe('a log that is read', () => {
       ),
       { numRuns: 300 },
     );
-    fc.assert(fc.property(fc.uint8Array({ maxLength: 200 }), (bytes) => void expect(refused(bytes)).toMatch(/^run\.jsonl: /)));
+    fc.assert(
+      fc.property(fc.uint8Array({ maxLength: 200 }), (bytes) => {
+        expect(refused(bytes)).toMatch(/^run\.jsonl: /);
+      }),
+    );
   });
 
   test('becomes a page, whatever its numbers are', { timeout: 60_000 }, async () => {
@@ -472,7 +493,7 @@ describe('a log that is read', () => {
     );
     const run = parseLog(linesOf(strange), 'run.jsonl', HOSTILE[0]);
     const html = await renderPage(runPage([run, { ...run, samples: [], epochs: [], end: undefined }], 'now'));
-    const { document } = parseHTML(html);
+    const document = parsed(html);
     expect(document.querySelectorAll('script, img').length).toBe(0);
     expect(document.querySelectorAll('figure').length).toBeGreaterThan(8);
   });
@@ -503,7 +524,7 @@ describe('gradmill report', () => {
     );
     expect(trained).toMatchObject({ code: 0, err: '' });
     expect(await run('report', log, '-o', out)).toEqual({ code: 0, out: `wrote ${out}\n`, err: '' });
-    const { document } = parseHTML(await readFile(out, 'utf8'));
+    const document = parsed(await readFile(out, 'utf8'));
     expect(document.querySelector('h1')?.textContent).toBe('Training run: table');
     expect([...document.querySelectorAll('h3')].map(({ textContent }) => textContent)).toEqual(
       expect.arrayContaining(['Loss', 'Accuracy']),
@@ -518,7 +539,7 @@ describe('gradmill report', () => {
     await writeFile(path('deep.jsonl'), linesOf(sampleLog(12)));
     await writeFile(path('flat.jsonl'), linesOf(sampleLog(2)));
     expect(await run('report', path('deep.jsonl'), path('flat.jsonl'), '--out', path('two.html'))).toMatchObject({ code: 0, err: '' });
-    const { document } = parseHTML(await readFile(path('two.html'), 'utf8'));
+    const document = parsed(await readFile(path('two.html'), 'utf8'));
     expect(document.querySelector('h1')?.textContent).toBe('2 training runs compared');
     const titles = [...document.querySelectorAll('h3')].map(({ textContent }) => textContent);
     for (const title of [

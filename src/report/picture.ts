@@ -55,7 +55,7 @@ export class Picture {
   /** Marks of Observable Plot. */
   plot(options: object): void {
     const { Plot, document } = this.#plotting;
-    const figure = Plot.plot({ document, width: this.width, ...options } as never) as SvgElement;
+    const figure = Plot.plot({ document, width: this.width, ...options }) as SvgElement;
     this.#elements.push(figure.innerHTML.replace(/^<style>[^]*?<\/style>/, ''));
   }
 
