@@ -184,7 +184,10 @@ export class Runtime {
   }
 
   #record(kind: PlanKind, batch: number): LoadedPlan {
-    const [purpose, detail = ''] = kind.split(':') as ['predict' | 'outputs' | 'train' | 'evaluate' | 'gradients' | 'measure', string | undefined];
+    const [purpose, detail = ''] = kind.split(':') as [
+      'predict' | 'outputs' | 'train' | 'evaluate' | 'gradients' | 'measure',
+      string | undefined,
+    ];
     const measurement = purpose === 'measure' ? this.#measurements.get(detail) : undefined;
     const target = detail === 'labels' || detail === 'rows' ? detail : undefined;
     const training = this.#training;
