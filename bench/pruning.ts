@@ -16,7 +16,7 @@ function withDeadUnits(every: number): Sequential {
   const model = sequential({ inputShape: [784], seed: 1, layers });
   model.compile({ optimizer: adam(), loss: 'softmaxCrossEntropy' });
   HIDDEN.forEach((units, i) => {
-    const data = Float32Array.from({ length: units }, (_, unit) => (unit % every === 0 ? 0.1 : -1e6));
+    const data = Float32Array.from({ length: units }, (_, unit) => (unit % every === 0 ? 10 : -1e6));
     model.setWeights([{ name: `dense${i + 1}/bias`, data }]);
   });
   return model;

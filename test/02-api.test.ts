@@ -30,6 +30,7 @@ import {
   type Weight,
 } from '../src/index.js';
 import * as kernels from '../src/kernels.js';
+import * as pruning from '../src/pruning/index.js';
 import { VERSION } from '../src/version.js';
 import { root, run } from './child.js';
 
@@ -73,6 +74,19 @@ describe('the names', () => {
       'varianceScaling',
       'whitening',
       'zeros',
+    ]);
+  });
+
+  test('of gradmill/pruning', () => {
+    expect(Object.keys(pruning).sort()).toEqual([
+      'lotteryTicket',
+      'masksOf',
+      'pruneByMagnitude',
+      'pruningSchedule',
+      'removableUnits',
+      'removeUnits',
+      'setMasks',
+      'sparsity',
     ]);
   });
 

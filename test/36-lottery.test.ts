@@ -238,6 +238,8 @@ describe('what is refused', () => {
       await writeFile(path, text);
       return run(small);
     };
+    expect(await run({ directory: path })).toMatch(/^file-io: cannot make the folder '.*seed-1\.json': file already exists \(EEXIST\)$/);
+    expect(await run({ directory: 5 })).toMatch(/^invalid-argument: lotteryTicket: directory: expected a path, got 5$/);
     expect(await put('{')).toMatch(/^file-invalid: .*not JSON$/);
     expect(await put('null')).toMatch(/^file-invalid: .*not the record of a lottery$/);
     const changed = (change: object) => JSON.stringify({ ...stored, rounds: [stored.rounds[0], { ...stored.rounds[1], ...change }] });
