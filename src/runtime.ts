@@ -447,7 +447,7 @@ export class Runtime {
     this.#replaceArena(arena, bytes);
   }
 
-  /** Gives weights their first values, drawn from the model's seed; those without an initialiser stay. */
+  /** Gives weights their first values, drawn from the model's seed; those without an initialiser stay, and what is pruned stays 0. */
   initialize(initializers: Architecture['initializers']): void {
     const plan = new Plan(this.engine.ops, 1, false);
     this.parameters.forEach((parameter, stream) => {
@@ -457,7 +457,7 @@ export class Runtime {
     const program = this.#load(plan);
     program.run(0, plan.instructions.length, 0, 0, 0);
     program.release?.();
-    for (const [parameter, { values }] of initializers) if (values) this.floats(parameter.value).set(values);
+    for (const [parameter, { values = this.floats(parameter.value) }] of initializers) this.setWeight(parameter, values);
   }
 
   /** Lets the memory go; whatever comes after is an error. */

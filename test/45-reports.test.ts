@@ -2,7 +2,7 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { deadUnits, duplicateUnits, initReport, inputReport, signAgreement } from '../src/diagnostics/index.js';
-import { symmetricEigenvalues } from '../src/diagnostics/eigenvalues.js';
+import { symmetricEigenvalues } from '../src/eigen.js';
 import { constant, dense, normal, sequential, sgd, tensor, zeros } from '../src/index.js';
 import type { Layer } from '../src/index.js';
 import { Random } from './engines.js';

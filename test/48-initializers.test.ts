@@ -21,6 +21,7 @@ import {
   varianceScaling,
   whitening,
 } from '../src/index.js';
+import { setMasks } from '../src/pruning/index.js';
 import { activations } from '../src/reference.js';
 import { expectSameBits, onEngine, type OpCase, ran, Random, strictTables, tables } from './engines.js';
 import { refusal } from './refusal.js';
@@ -302,6 +303,17 @@ describe('lsuv', () => {
     for (const i of [0, 1]) expectSameBits(before[i].name, model.weights[i].data, before[i].data);
     // Orthonormal columns of half as many inputs: rows of unit length, for white inputs outputs of variance ½.
     expect(Math.abs(report[0].factor - Math.SQRT2)).toBeLessThan(1e-3);
+  });
+
+  test('what is pruned stays 0', async () => {
+    const model = sequential({ inputShape: [6], seed: 8, layers: [dense({ units: 12, activation: 'relu' }), dense({ units: 2 })] });
+    const mask = Uint8Array.from({ length: 72 }, (_, i) => (i % 3 === 0 ? 0 : 1));
+    await setMasks(model, [{ name: 'dense1/kernel', data: mask }]);
+    for (const weights of ['orthogonal', 'present'] as const) {
+      const [{ standardDeviation }] = await lsuv(model, normals(300, 6), { weights });
+      expect(Math.abs(standardDeviation - 1)).toBeLessThan(0.01);
+      expect(model.weights[0].data.every((value, i) => (value === 0) === (mask[i] === 0))).toBe(true);
+    }
   });
 
   test('one seed, one result, for any number of threads', async () => {

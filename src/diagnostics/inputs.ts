@@ -2,6 +2,7 @@
 // gradient descent has to walk (docs/theory.md, scaling of inputs).
 import { architecture } from '../architecture.js';
 import { DataSets, MemoryPool } from '../dataset.js';
+import { symmetricEigenvalues } from '../eigen.js';
 import { engine } from '../engine.js';
 import { GradmillError } from '../errors.js';
 import { Jobs } from '../jobs.js';
@@ -11,7 +12,6 @@ import { Runtime } from '../runtime.js';
 import { checkScaling, type InputScaling } from '../scaling/input-scaling.js';
 import { type Rows, type TensorInput, toRows } from '../tensor.js';
 import { type ColumnStatistics, measure, recordColumns, Totals } from './columns.js';
-import { symmetricEigenvalues } from './eigenvalues.js';
 import { firstRows } from './rows.js';
 
 export interface InputReportOptions {

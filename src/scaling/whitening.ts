@@ -6,7 +6,7 @@ import type { Layer } from '../layers/layer.js';
 import { whiteningLayer } from '../layers/whitening.js';
 import { checkOptions, finiteNumber, oneOf, size } from '../options.js';
 import { type FloatTensor, type NumericMatrix, type TensorInput, zeroed } from '../tensor.js';
-import { symmetricEigen } from './eigen.js';
+import { symmetricEigen } from '../eigen.js';
 import { type DoubleTensor, divisor, rowsOf, trainingRows } from './scaler.js';
 import { withRows } from './standardizer.js';
 
@@ -74,7 +74,8 @@ export class Whitening {
     const deviation = moments.squares.map((square) => divisor(Math.sqrt(square / matrix.rows)));
     const inDouble = matrix.rows * columns * columns <= IN_DOUBLE;
     const covariance = inDouble ? covarianceInDouble(matrix, mean) : covarianceOnEngine(matrix, mean, deviation);
-    const { values: variances, vectors } = symmetricEigen(covariance, columns);
+    const { values, vectors } = symmetricEigen(covariance, columns);
+    const variances = values.map((value) => Math.max(value, 0));
     // What rounding leaves of a variance of 0.
     const noise = variances[0] * (inDouble ? columns * Number.EPSILON : Math.sqrt(columns) / 2 ** 23);
     const stretch = variances.map((variance) => {

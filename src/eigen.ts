@@ -1,25 +1,29 @@
-// Eigenvectors of a covariance, with + − × ÷ √ alone: they become weights.
+// Eigenvalues and eigenvectors of symmetric matrices, with + − × ÷ √ alone: whitening makes weights of them. Householder's
+// reflections make the matrix tridiagonal, QL steps with Wilkinson's shifts diagonal (Golub & Van Loan, Matrix Computations, 8.3).
+// Exact to rounding of the largest value. About 8n³ operations, 4/3·n³ without vectors: Jacobi's rotations, which are simpler,
+// take five times as many.
 
 export interface Eigen {
-  /** Descending, at least 0. */
+  /** Descending. */
   readonly values: Float64Array;
   /** [n, n]: row i belongs to value i. Orthonormal; each one's largest element is positive. */
   readonly vectors: Float64Array;
 }
 
-/**
- * Of a symmetric matrix [n, n] without negative eigenvalues: Householder's reflections make it tridiagonal, QL steps with
- * Wilkinson's shifts diagonal (Golub & Van Loan, Matrix Computations, 8.3). Exact to rounding of the largest value. About 8n³
- * operations: Jacobi's rotations, which are simpler, take five times as many.
- */
+/** In ascending order. @param matrix [n, n], symmetric */
+export function symmetricEigenvalues(matrix: Float64Array, n: number): Float64Array {
+  const size = sizeOf(matrix);
+  const { diagonal, beside } = tridiagonal(matrix, size, n);
+  diagonalize(diagonal, beside, n);
+  return diagonal.map((value) => value * size).sort();
+}
+
+/** @param matrix [n, n], symmetric */
 export function symmetricEigen(matrix: Float64Array, n: number): Eigen {
-  // Of unit size: no square overflows.
-  const size = matrix.reduce((most, value) => Math.max(most, Math.abs(value)), 0) || 1;
-  const { diagonal, beside, rows } = tridiagonal(
-    matrix.map((value) => value / size),
-    n,
-  );
-  diagonalize(diagonal, beside, rows, n);
+  const size = sizeOf(matrix);
+  const { diagonal, beside, reflections, factor } = tridiagonal(matrix, size, n);
+  const rows = reflected(reflections, factor, n);
+  diagonalize(diagonal, beside, n, rows);
   const order = Array.from(diagonal.keys()).sort((a, b) => diagonal[b] - diagonal[a] || a - b);
   const vectors = new Float64Array(n * n);
   order.forEach((i, to) => {
@@ -27,25 +31,31 @@ export function symmetricEigen(matrix: Float64Array, n: number): Eigen {
     const largest = row.reduce((most, value) => (Math.abs(value) > Math.abs(most) ? value : most), 0);
     vectors.set(largest < 0 ? row.map((value) => -value) : row, to * n);
   });
-  return { values: Float64Array.from(order, (i) => Math.max(diagonal[i], 0) * size), vectors };
+  return { values: Float64Array.from(order, (i) => diagonal[i] * size), vectors };
+}
+
+function sizeOf(matrix: Float64Array): number {
+  return matrix.reduce((most, value) => Math.max(most, Math.abs(value)), 0) || 1;
 }
 
 interface Tridiagonal {
   readonly diagonal: Float64Array;
   /** Element i lies beside diagonal elements i and i + 1; the last is 0. */
   readonly beside: Float64Array;
-  /** Qᵀ, of matrix = Q·T·Qᵀ. */
-  readonly rows: Float64Array;
+  /** Row k, right of the diagonal: v of the reflection I − factor[k]·v·vᵀ that cleared column k below the subdiagonal. */
+  readonly reflections: Float64Array;
+  readonly factor: Float64Array;
 }
 
-/** Overwrites the matrix: row k comes to hold the reflection that cleared column k below the subdiagonal. */
-function tridiagonal(a: Float64Array, n: number): Tridiagonal {
+/** Of the matrix divided by its size: no square overflows. */
+function tridiagonal(matrix: Float64Array, size: number, n: number): Tridiagonal {
+  const a = matrix.map((value) => value / size);
   const [diagonal, beside, factor] = [new Float64Array(n), new Float64Array(n), new Float64Array(n)];
   const w = new Float64Array(n);
   for (let k = 0; k < n; k++) {
     diagonal[k] = a[k * n + k];
     if (k + 1 === n) break;
-    // Reflection I − factor·v·vᵀ, v in row k right of the diagonal, where the same numbers stand as in column k.
+    // The same numbers stand in row k as in column k.
     const v = a.subarray(k * n, (k + 1) * n);
     let below = 0;
     for (let i = k + 2; i < n; i++) below += v[i] * v[i];
@@ -75,10 +85,10 @@ function tridiagonal(a: Float64Array, n: number): Tridiagonal {
       for (let j = k + 1; j < n; j++) a[row + j] -= vi * w[j] + wi * v[j];
     }
   }
-  return { diagonal, beside, rows: reflected(a, factor, n) };
+  return { diagonal, beside, reflections: a, factor };
 }
 
-/** Qᵀ: the product of the reflections, last to first, into rows and columns that the earlier ones leave. */
+/** Qᵀ, of matrix = Q·T·Qᵀ: the product of the reflections, last to first, each into rows and columns that those before it leave. */
 function reflected(a: Float64Array, factor: Float64Array, n: number): Float64Array {
   const rows = new Float64Array(n * n);
   for (let i = 0; i < n; i++) rows[i * n + i] = 1;
@@ -97,8 +107,8 @@ function reflected(a: Float64Array, factor: Float64Array, n: number): Float64Arr
   return rows;
 }
 
-/** Turns the diagonal into eigenvalues, and rows into their vectors. */
-function diagonalize(d: Float64Array, e: Float64Array, rows: Float64Array, n: number): void {
+/** Turns the diagonal into eigenvalues, and rows, where given, into their vectors. */
+function diagonalize(d: Float64Array, e: Float64Array, n: number, rows?: Float64Array): void {
   for (let start = 0; start < n; start++) {
     // Two steps a value are usual.
     for (let step = 0; step < 100; step++) {
@@ -128,7 +138,7 @@ function diagonalize(d: Float64Array, e: Float64Array, rows: Float64Array, n: nu
         p = s * t;
         d[i + 1] = next + p;
         g = c * t - b;
-        rotate(rows, i * n, (i + 1) * n, n, c, s);
+        if (rows) rotate(rows, i * n, (i + 1) * n, n, c, s);
       }
       if (i >= start) continue;
       d[start] -= p;
