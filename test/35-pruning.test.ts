@@ -416,6 +416,15 @@ describe('removing units', () => {
     expect(removed).toBeGreaterThan(300);
   });
 
+  test.each([false, true])('nor where products are packed and cut into blocks, and no longer are (strict: %s)', async (strict) => {
+    const many = tensor(new Random(4).floats(300 * 10), [300, 10]);
+    const { model, dead } = planted([1000, 420, 130], { strict, seed: 21, apart: false });
+    const small = await removeUnits(model, dead);
+    expect(small.weights[0].shape[1]).toBeLessThan(720);
+    expect(bitsOf((await small.predict(many)).data)).toEqual(bitsOf((await model.predict(many)).data));
+    expect(bitsOf(small.predictSync(many).data)).toEqual(bitsOf(model.predictSync(many).data));
+  });
+
   test('counts planted ones exactly, and keeps what the model was', async () => {
     const model = sequential({
       inputShape: [10],
