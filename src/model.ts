@@ -99,6 +99,11 @@ export class Sequential {
       parameters.forEach(({ value }, i) => {
         copy.#runtime.floats(copy.#runtime.parameters[i].value).set(model.#runtime.floats(value));
       });
+      const masks = model.#runtime.trainable.flatMap((weight, i) => {
+        const mask = model.#runtime.maskOf(weight);
+        return mask ? [[copy.#runtime.trainable[i], mask.slice()] as const] : [];
+      });
+      copy.#runtime.setMasks(new Map(masks));
       if (training) {
         const { optimizer, loss, accuracy, threads, strict, fuse } = training;
         copy.compile({ optimizer, loss: loss.config, metrics: accuracy ? ['accuracy'] : [], threads, strict, fuse, ...changes });

@@ -4,6 +4,7 @@
 import { GradmillError, nearestName } from '../errors.js';
 import { VERSION } from '../version.js';
 import { build } from './build.js';
+import { doctor } from './doctor.js';
 import { exitCodes } from './exit-codes.js';
 import { UsageError } from './flags.js';
 import { info } from './info.js';
@@ -14,6 +15,7 @@ import { train } from './train.js';
 
 const commands = new Map<string, (args: readonly string[], io: Io) => Promise<number>>([
   ['train', train],
+  ['doctor', doctor],
   ['predict', predict],
   ['info', info],
   ['report', report],
@@ -24,6 +26,7 @@ const usage = `usage: gradmill COMMAND
 
   train mnist                        train on images of handwritten digits
   train DATA.csv --target COLUMN     train on your own table
+  doctor DATA.csv --target COLUMN    find what keeps a network from learning your table
   predict MODEL.safetensors DATA.csv apply a model to a table
   info MODEL.safetensors             show what a model file holds
   report RUN.jsonl                   draw what a training logged, as an HTML file

@@ -14,6 +14,8 @@ export interface ColumnChoices {
   /** Columns whose numbers are names: postal codes, months. */
   readonly categorical: readonly string[];
   readonly ignore: readonly string[];
+  /** Numeric inputs are left as they are. */
+  readonly raw: boolean;
 }
 
 export interface InferredSchema {
@@ -23,6 +25,8 @@ export interface InferredSchema {
 
 /** Whole numbers with at most this many values are taken for classes. */
 const maxNumericClasses = 20;
+
+const UNSCALED = { mean: 0, standardDeviation: 1 };
 
 /** All names in `choices` must be columns of the table. */
 export function inferSchema(table: Table, choices: ColumnChoices, trainingRows: readonly number[]): InferredSchema {
@@ -35,7 +39,7 @@ export function inferSchema(table: Table, choices: ColumnChoices, trainingRows: 
     if (name === choices.target) {
       target = inferTarget(table, column, choices, trainingRows, notes);
     } else if (column.numbers !== undefined && !choices.categorical.includes(name)) {
-      columns.push({ kind: 'numeric', name, ...scaling(table, name, column.numbers, trainingRows) });
+      columns.push({ kind: 'numeric', name, ...(choices.raw ? UNSCALED : scaling(table, name, column.numbers, trainingRows)) });
     } else {
       noteMixture(table, column, choices, notes);
       columns.push({ kind: 'categorical', name, categories: sortedCategories(table, column) });

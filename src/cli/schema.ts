@@ -52,6 +52,13 @@ export function inputWidth(columns: readonly InputColumn[]): number {
   return columns.reduce((width, column) => width + (column.kind === 'numeric' ? 1 : column.categories.length), 0);
 }
 
+/** What each of the model's inputs holds: a column's numbers, or whether it is a certain category. */
+export function inputNames(columns: readonly InputColumn[]): string[] {
+  return columns.flatMap((column) =>
+    column.kind === 'numeric' ? [column.name] : column.categories.map((category) => `${column.name}=${category}`),
+  );
+}
+
 export function outputWidth(target: Target): number {
   return target.task === 'regression' ? 1 : target.classes.length;
 }

@@ -17,6 +17,7 @@ export const commonFlags = {
   strict: toggle('the same bits on every machine, somewhat slower'),
   log: text('FILE', 'add the run to this log, for gradmill report'),
   diagnostics: integer('STEPS', 'measure gradients, activations and updates every so many steps, for the log', 1, maxCount),
+  doctor: toggle('look for what would keep the network from learning, then train; see gradmill doctor --help'),
   out: text('FILE', 'where to save the model (mnist.safetensors, or the name of the CSV file)'),
   help: toggle('show this help'),
 };
@@ -26,6 +27,7 @@ export const tableFlags = {
   task: oneOf(['regression', 'classification'], 'regression|classification', 'instead of deciding by the target'),
   categorical: names('COLUMN,…', 'columns whose numbers are names, such as postal codes'),
   ignore: names('COLUMN,…', 'columns to leave out, such as row numbers'),
+  raw: toggle('take numbers as they are, without standardising; see gradmill doctor'),
   'validation-split': decimal('FRACTION', 'part of the rows to hold back for validation (0.2)', { min: 0, max: 1 }),
 };
 

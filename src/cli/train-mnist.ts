@@ -1,6 +1,7 @@
 // `gradmill train mnist`, the main job: a network of dense layers on all 60,000 images, tested on the other 10,000.
 
 import { adam, dense, sequential } from '../index.js';
+import { showFindings } from './findings.js';
 import { conclude, describeBackend, logOf, trainLive } from './fit.js';
 import { loadMnist, mnistClasses } from './mnist.js';
 import { formatCount, formatFacts, formatPercent, type Io } from './terminal.js';
@@ -32,6 +33,7 @@ export async function trainMnist(flags: TrainFlags, path: string, { out, cwd }: 
   out.write(`\n${model.summary().trimEnd()}\n\n`);
 
   const data = { x: train.images, y: train.labels };
+  if (flags.doctor) await showFindings(model, data, { batchSize, epochs }, out);
   const training = await trainLive(model, data, { epochs, batchSize }, logOf(flags), { path, metadata: { data: 'mnist' } }, out);
   if (training.stoppedAt === undefined) {
     const { accuracy } = await model.evaluate(test.images, test.labels);

@@ -4,18 +4,33 @@ import { GradmillError, nearestName } from '../errors.js';
 import { adam, dense, sequential } from '../index.js';
 import { readRegularFile } from '../node/files.js';
 import { parseCsv, type Table } from './csv.js';
-import { decodeClasses, decodeValues, encodeInputs, encodeTarget, selectRows } from './encode.js';
-import { conclude, describeBackend, logOf, trainLive } from './fit.js';
+import { decodeClasses, decodeValues, encodeInputs, encodeTarget, type Matrix, selectRows } from './encode.js';
+import { showFindings } from './findings.js';
+import { conclude, describeBackend, logOf, type Model, trainLive } from './fit.js';
 import { UsageError } from './flags.js';
 import { inferSchema } from './infer.js';
-import { inputWidth, outputWidth, schemaToMetadata, type InputColumn, type Target } from './schema.js';
+import { inputNames, inputWidth, outputWidth, schemaToMetadata, type InputColumn, type TableSchema, type Target } from './schema.js';
 import { splitRows, type Split } from './split.js';
 import { formatCount, formatFacts, formatPercent, type Io } from './terminal.js';
 import type { TrainFlags } from './train-flags.js';
 
-export async function trainTable(source: string, flags: TrainFlags, path: string, { out }: Io): Promise<number> {
+/** A table read and encoded, its rows split, and a model for it, compiled and untrained. */
+export interface PreparedTable {
+  readonly table: Table;
+  readonly schema: TableSchema;
+  /** How the columns were understood; the first is the target's. */
+  readonly notes: readonly string[];
+  readonly split: Split;
+  readonly x: Matrix;
+  readonly y: ReturnType<typeof encodeTarget>;
+  readonly model: Model;
+  readonly epochs: number;
+  readonly batchSize: number;
+}
+
+export async function prepareTable(source: string, flags: TrainFlags): Promise<PreparedTable> {
   const { hidden = [64, 64], activation = 'relu', 'learning-rate': learningRate = 1e-3 } = flags;
-  const { seed = 1, categorical = [], ignore = [], 'validation-split': validationSplit = 0.2 } = flags;
+  const { seed = 1, categorical = [], ignore = [], raw = false, 'validation-split': validationSplit = 0.2 } = flags;
   const table = parseCsv(await readRegularFile(source), source);
   const target = checkColumnFlags(table, flags);
   if (table.rows.length === 0) throw new GradmillError('empty-data', `${source}: there are no rows below the header`);
@@ -24,7 +39,7 @@ export async function trainTable(source: string, flags: TrainFlags, path: string
   if (batchSize > split.training.length) {
     throw new UsageError(`--batch-size ${batchSize} is larger than the ${split.training.length} rows to train on`);
   }
-  const { schema, notes } = inferSchema(table, { target, task: flags.task, categorical, ignore }, split.training);
+  const { schema, notes } = inferSchema(table, { target, task: flags.task, categorical, ignore, raw }, split.training);
   const x = encodeInputs(table, schema.columns);
   const y = encodeTarget(table, schema.target);
   const epochs = flags.epochs ?? sensibleEpochs(split.training.length, batchSize);
@@ -36,20 +51,33 @@ export async function trainTable(source: string, flags: TrainFlags, path: string
   });
   if (schema.target.task === 'regression') model.compile({ optimizer: adam({ learningRate }), loss: 'meanSquaredError' });
   else model.compile({ optimizer: adam({ learningRate }), loss: 'softmaxCrossEntropy', metrics: ['accuracy'] });
+  return { table, schema, notes, split, x, y, model, epochs, batchSize };
+}
 
-  out.write(
-    formatFacts([
-      ['backend', describeBackend()],
-      ['data', `${source}, ${formatCount(split.training.length)} training and ${formatCount(split.validation.length)} validation rows`],
-      ['inputs', describeInputs(schema.columns)],
-      ['target', notes[0]],
-      ...notes.slice(1).map((note) => ['note', note] as const),
-      ['training', `${epochs} epoch${epochs === 1 ? '' : 's'}, batch ${batchSize}, Adam ${learningRate}, seed ${seed}`],
-      ...(schema.target.task === 'regression' ? [['loss', 'mean squared error of the standardised target'] as const] : []),
-    ]),
-  );
-  out.write(`\n${model.summary().trimEnd()}\n\n`);
+/** What is about to be trained, and on what. */
+export function describeTable(source: string, { learningRate = 1e-3, seed = 1 }: DescribedFlags, prepared: PreparedTable): string {
+  const { schema, notes, split, epochs, batchSize, model } = prepared;
+  const facts = formatFacts([
+    ['backend', describeBackend()],
+    ['data', `${source}, ${formatCount(split.training.length)} training and ${formatCount(split.validation.length)} validation rows`],
+    ['inputs', describeInputs(schema.columns)],
+    ['target', notes[0]],
+    ...notes.slice(1).map((note) => ['note', note] as const),
+    ['training', `${epochs} epoch${epochs === 1 ? '' : 's'}, batch ${batchSize}, Adam ${learningRate}, seed ${seed}`],
+    ...(schema.target.task === 'regression' ? [['loss', 'mean squared error of the standardised target'] as const] : []),
+  ]);
+  return `${facts}\n${model.summary().trimEnd()}\n\n`;
+}
 
+interface DescribedFlags {
+  readonly learningRate?: number | undefined;
+  readonly seed?: number | undefined;
+}
+
+export async function trainTable(source: string, flags: TrainFlags, path: string, { out }: Io): Promise<number> {
+  const prepared = await prepareTable(source, flags);
+  const { schema, split, x, y, model, epochs, batchSize } = prepared;
+  out.write(describeTable(source, { learningRate: flags['learning-rate'], seed: flags.seed }, prepared));
   const data = {
     x: selectRows(x, split.training),
     y: selectRows(y, split.training),
@@ -57,6 +85,7 @@ export async function trainTable(source: string, flags: TrainFlags, path: string
       ? {}
       : { validationData: [selectRows(x, split.validation), selectRows(y, split.validation)] as const }),
   };
+  if (flags.doctor) await showFindings(model, data, { columns: inputNames(schema.columns), batchSize, epochs }, out);
   const training = await trainLive(model, data, { epochs, batchSize }, logOf(flags), { path, metadata: schemaToMetadata(schema) }, out);
   const { data: outputs } = await model.predict(x);
   out.write(report(outputs, y.data, schema.target, split));

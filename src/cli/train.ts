@@ -53,7 +53,7 @@ export async function train(args: readonly string[], io: Io): Promise<number> {
 }
 
 /** The engine reads its settings from the environment when it is loaded: with the modules imported above. */
-function configureEngine({ threads, backend, strict }: TrainFlags): void {
+export function configureEngine({ threads, backend, strict }: TrainFlags): void {
   if (threads !== undefined) process.env.GRADMILL_THREADS = String(threads);
   if (backend !== undefined) process.env.GRADMILL_BACKEND = backend;
   if (strict) process.env.GRADMILL_STRICT = '1';

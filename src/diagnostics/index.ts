@@ -1,4 +1,6 @@
 // 'gradmill/diagnostics': why a network learns, or does not. Every figure is measured on the engine, by instructions of a plan.
+export { diagnose, type DiagnoseOptions } from './diagnose.js';
+export { type Finding, FINDING_CODES, type FindingCode, type Severity } from './findings.js';
 export {
   gradcheck,
   type GradcheckFailure,
@@ -9,4 +11,5 @@ export {
 } from './gradcheck.js';
 export { initReport, type InitLayerReport, type InitReport } from './initialization.js';
 export { type InputColumnReport, inputReport, type InputReport, type InputReportOptions } from './inputs.js';
+export { preflight, type PreflightCheck, type PreflightOptions, type PreflightReport } from './preflight.js';
 export { type DeadUnits, deadUnits, type DuplicateUnits, duplicateUnits, type SignAgreement, signAgreement } from './units.js';

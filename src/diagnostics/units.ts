@@ -1,12 +1,13 @@
 // Units that add nothing: equal to another, or dead in one of four ways (docs/theory.md, initialisation and dead units).
-import { ACTIVATION_NAMES, resolveActivation } from '../activations.js';
+import { ACTIVATION_NAMES } from '../activations.js';
 import { GradmillError } from '../errors.js';
 import type { Jobs } from '../jobs.js';
 import { callOn, type Sequential } from '../model.js';
-import { type Instruction, type Parameter, Plan, Tensor } from '../plan.js';
+import { type Parameter, Plan, Tensor } from '../plan.js';
 import type { Runtime } from '../runtime.js';
 import type { TensorInput } from '../tensor.js';
 import { type ColumnStatistics, measure, recordColumns, Totals } from './columns.js';
+import { lastActivation, recordSlope, SATURATED } from './signals.js';
 
 // ── Equal units ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -97,8 +98,6 @@ export interface DeadUnits {
   readonly dead: number;
 }
 
-/** |a'(z)| below it counts as saturated, here and in activationStats. */
-export const SATURATED = 0.01;
 /** Of the median norm of a layer's columns. */
 const NEAR_ZERO = 1e-3;
 /** Spread of an output, relative to its size, that rounding makes. */
@@ -128,8 +127,8 @@ async function unitTotals(jobs: Jobs, sets: Parameters<typeof measure>[2], rows:
   runtime.define('units', {
     record: (plan, outputs) =>
       names.flatMap((name, l) => {
-        const slope = recordSlope(plan, name);
-        return [...recordColumns(plan, outputs[l + 1]), ...(slope ? recordColumns(plan, slope) : [])];
+        const found = lastActivation(plan, name);
+        return [...recordColumns(plan, outputs[l + 1]), ...(found ? recordColumns(plan, recordSlope(plan, found)) : [])];
       }),
   });
   const slopes = activationsOf(runtime).map((name) => name !== undefined && name !== 'softmax');
@@ -153,25 +152,6 @@ export function activationsOf(runtime: Runtime): (string | undefined)[] {
     const last = plan.instructions.findLast(({ op, scope }) => (op.name === 'activate' || op.name === 'softmax') && scope === name);
     return last?.op.name === 'activate' ? ACTIVATION_NAMES[last.immediates.activation] : last && 'softmax';
   });
-}
-
-function lastActivation(plan: Plan, layer: string): Instruction | undefined {
-  return plan.instructions.findLast(({ op, scope }) => op.name === 'activate' && scope === layer);
-}
-
-/** a'(z) of the layer's activation: what its derivative makes of ones. */
-function recordSlope(plan: Plan, layer: string): Tensor | undefined {
-  const found = lastActivation(plan, layer);
-  if (!found) return undefined;
-  const { dims, immediates, operands } = found;
-  const [, columns] = dims;
-  const ones = plan.buffer('ones', [plan.batch, columns]);
-  plan.emit('fill', [plan.batch * Number(columns)], { y: ones }, { value: 1 });
-  const slope = plan.buffer('slope', dims);
-  const name = ACTIVATION_NAMES[immediates.activation];
-  const v = resolveActivation(name).derivativeNeedsInput ? operands.x : operands.y;
-  plan.emit('activationGradient', dims, { dY: ones, v, dX: slope }, immediates);
-  return slope;
 }
 
 function deadOf(runtime: Runtime, totals: UnitTotals): DeadUnits[] {
