@@ -14,8 +14,8 @@ export interface ColumnChoices {
   /** Columns whose numbers are names: postal codes, months. */
   readonly categorical: readonly string[];
   readonly ignore: readonly string[];
-  /** Numeric inputs are left as they are. */
-  readonly raw: boolean;
+  /** Numeric inputs are left as they are. Default false. */
+  readonly raw?: boolean;
 }
 
 export interface InferredSchema {

@@ -105,7 +105,7 @@ export async function trial(model: Sequential, given: Sample, options: TrialOpti
     };
     await copy.fit(sample.x, sample.y, { epochs, batchSize, signal: stop.signal, onEpoch }).catch((error: unknown) => (failed = error));
     const blownUp = failed instanceof GradmillError && failed.code === 'diverged';
-    if (failed !== undefined && !blownUp && failed !== late && failed !== learnt) throw failed;
+    if (failed !== undefined && !blownUp && failed !== late && failed !== learnt) throw failed as Error;
     const loss = blownUp ? NaN : await lossOf(copy, judge);
     const diverged = !Number.isFinite(loss);
     const after = diverged ? Infinity : loss;
