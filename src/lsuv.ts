@@ -4,7 +4,8 @@ import { orthogonal } from './initializers.js';
 import { type Jobs, WIDEST_BATCH } from './jobs.js';
 import { callOn, Sequential } from './model.js';
 import { checkOptions, finiteNumber, oneOf, show, wholeNumber } from './options.js';
-import type { Parameter } from './plan.js';
+import type { OpName } from './ops.js';
+import type { Parameter, Plan, Tensor } from './plan.js';
 import { type Moments, withRows } from './scaling/standardizer.js';
 import type { TensorInput } from './tensor.js';
 import type { RunSets } from './window.js';
@@ -47,6 +48,7 @@ export async function lsuv(model: Sequential, x: TensorInput, options: LsuvOptio
     if (rows.rows === 0) throw new GradmillError('empty-data', 'lsuv: x is empty');
     const sets = { x: await memory.load(rows) };
     const kernels = runtime.layers.map(kernelOf);
+    runtime.define('preactivations', { record: (plan, [, ...outputs]) => preactivations(plan, runtime.layers, outputs) });
     const before = kernels.map((kernel) => kernel && runtime.floats(kernel.value).slice());
     try {
       if (drawn) runtime.initialize(new Map(kernels.flatMap((kernel) => (kernel ? [[kernel, orthogonal()]] : []))));
@@ -65,6 +67,16 @@ const OPTIONS = ['weights', 'tolerance', 'maxIterations'];
 
 function kernelOf({ name, parameters }: { readonly name: string; readonly parameters: readonly Parameter[] }): Parameter | undefined {
   return parameters.find((parameter) => parameter.name === `${name}/kernel` && parameter.shape.length === 2 && parameter.trainable);
+}
+
+const ACTIVATIONS = new Set<OpName>(['activate', 'softmax']);
+
+/** What goes into each layer's activation; its output where it has none. */
+function preactivations(plan: Plan, layers: readonly { readonly name: string }[], outputs: readonly Tensor[]): Tensor[] {
+  return layers.map(({ name }, i) => {
+    const activation = plan.instructions.findLast(({ op, scope }) => scope === name && ACTIVATIONS.has(op.name));
+    return activation?.operands.x ?? outputs[i];
+  });
 }
 
 interface LayerScaling {
@@ -98,12 +110,12 @@ async function varianceOf(jobs: Jobs, sets: RunSets, at: number, rows: number): 
   let moments: Moments | undefined;
   const what = `lsuv: what layer '${runtime.layers[at].name}' gives`;
   const afterBatch = (_: number, count: number): Promise<void> => {
-    const tensor = runtime.plan('outputs', batch).preactivations[at];
+    const tensor = runtime.plan('measure:preactivations', batch).measured[at];
     const length = count * tensor.elements(1);
     const data = runtime.floats(tensor, batch).subarray(0, length);
     moments = withRows(moments, { what, data, rows: length, columns: 1 });
     return Promise.resolve();
   };
-  await jobs.run('outputs', batch, sets, { rows, afterBatch });
+  await jobs.run('measure:preactivations', batch, sets, { rows, afterBatch });
   return moments ? moments.squares[0] / moments.rows : 0;
 }

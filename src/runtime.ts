@@ -10,7 +10,6 @@ import { type DataSet, feed } from './dataset.js';
 import type { Engine, EngineMemory, EngineProgram } from './engine.js';
 import { GradmillError } from './errors.js';
 import { type Loss, recordAccuracy, recordLoss, type Target } from './losses.js';
-import type { OpName } from './ops.js';
 import type { Optimizer, WeightRanges } from './optimizers.js';
 import { ALIGNMENT, FEED, type Parameter, Plan, Tensor, type TrainableParameter } from './plan.js';
 import type { InputScaling } from './scaling/input-scaling.js';
@@ -18,7 +17,7 @@ import type { InputScaling } from './scaling/input-scaling.js';
 /** How a batch's targets are held: class labels or rows like the prediction's. */
 export type TargetKind = 'labels' | 'rows';
 
-export type PlanKind = 'predict' | 'outputs' | `${'train' | 'evaluate' | 'gradients'}:${TargetKind}` | `measure:${string}`;
+export type PlanKind = 'predict' | `${'train' | 'evaluate' | 'gradients'}:${TargetKind}` | `measure:${string}`;
 
 /** What a diagnostic measures of the forward pass, as a plan of its own. */
 export interface Measurement {
@@ -44,8 +43,6 @@ interface LoadedPlan {
   readonly gathers: number;
   /** Loss gradient at the input and at each layer's output; kept by 'gradients' plans only. */
   readonly lossGradients: readonly Tensor[];
-  /** What goes into each layer's activation (its output where it has none); kept by 'outputs' plans only. */
-  readonly preactivations: readonly Tensor[];
   /** The input as gathered, then each layer's output. */
   readonly outputs: readonly Tensor[];
   /** What a 'measure' plan's Measurement returned. */
@@ -64,8 +61,6 @@ export interface Fault {
   /** Row of the data set. */
   readonly row: number;
 }
-
-const ACTIVATIONS = new Set<OpName>(['activate', 'softmax']);
 
 /** Contiguous, each over all trainable weights. */
 type RangeName = 'p' | 'mask' | 'g' | 'moment1' | 'moment2';
@@ -184,10 +179,7 @@ export class Runtime {
   }
 
   #record(kind: PlanKind, batch: number): LoadedPlan {
-    const [purpose, detail = ''] = kind.split(':') as [
-      'predict' | 'outputs' | 'train' | 'evaluate' | 'gradients' | 'measure',
-      string | undefined,
-    ];
+    const [purpose, detail = ''] = kind.split(':') as ['predict' | 'train' | 'evaluate' | 'gradients' | 'measure', string | undefined];
     const measurement = purpose === 'measure' ? this.#measurements.get(detail) : undefined;
     const target = detail === 'labels' || detail === 'rows' ? detail : undefined;
     const training = this.#training;
@@ -205,15 +197,7 @@ export class Runtime {
     const lossGradients: Tensor[] = [];
     const measured = measurement ? plan.scope('measure', () => measurement.record(plan, [x, ...outputs])) : [];
     for (const tensor of measured) plan.keep(tensor);
-    const preactivations: Tensor[] = [];
-    if (purpose === 'outputs') {
-      this.layers.forEach(({ name }, i) => {
-        const activation = plan.instructions.findLast(({ op, scope }) => scope === name && ACTIVATIONS.has(op.name));
-        const z = activation?.operands.x ?? outputs[i];
-        plan.keep(z);
-        preactivations.push(z);
-      });
-    } else if (measurement) {
+    if (measurement) {
       // Nothing else is wanted.
     } else if (!targets) {
       plan.scope('output', () => plan.emit('scatter', y.shape, { x: y }, { feed: FEED.output }));
@@ -241,7 +225,7 @@ export class Runtime {
     }
     const end = plan.finish(this.#stateEnd, { fuse: training?.fuse ?? true });
     this.#reserve(end);
-    return { plan, program: this.#load(plan), gathers, lossGradients, preactivations, outputs: [x, ...outputs], measured };
+    return { plan, program: this.#load(plan), gathers, lossGradients, outputs: [x, ...outputs], measured };
   }
 
   /** One update of all weights. Masks come first and last: nothing between makes a pruned weight count, or live. */
