@@ -44,6 +44,19 @@ describe('inputReport', () => {
     expect(report.conditionNumber).toEqual({ raw: Infinity, centred: Infinity, standardized: Infinity });
   });
 
+  test('wide inputs: equal columns, not columns of the same numbers in other rows', async () => {
+    const [rows, columns] = [40, 600];
+    const x = new Random(5).floats(rows * columns);
+    for (let i = 0; i < rows; i++) {
+      x[i * columns + 599] = x[i * columns + 7];
+      x[i * columns + 20] = Number(i === 3);
+      x[i * columns + 21] = Number(i === 4);
+    }
+    const nested = Array.from({ length: rows }, (_, i) => Array.from(x.subarray(i * columns, (i + 1) * columns)));
+    for (const input of [tensor(x, [rows, columns]), nested])
+      expect(await inputReport(input)).toMatchObject({ duplicates: [[7, 599]], collinear: [], constant: [] });
+  });
+
   test('condition numbers are those of the eigenvalues: independent columns of known sizes', async () => {
     // Columns of a Hadamard matrix are orthogonal, and their means are 0.
     const signs = (i: number, j: number) => (((i & j).toString(2).match(/1/g) ?? []).length % 2 === 0 ? 1 : -1);

@@ -325,19 +325,21 @@ const inputScale: Check = ({ inputs, columns: names }) => {
 };
 
 const inputCentre: Check = ({ inputs, columns: names }) => {
-  const shifts = inputs.columns.map(({ mean, variance, min, max }) => (min === max ? 0 : Math.abs(mean) / Math.sqrt(variance)));
-  const varying = shifts.filter((shift) => shift > 0).length;
-  const shift = Math.sqrt(shifts.reduce((sum, value) => sum + value * value, 0) / Math.max(varying, 1));
+  const varying = inputs.columns.map(({ mean, variance, min, max }) => (min === max ? { mean: 0, variance: 0 } : { mean, variance }));
+  const squares = varying.reduce((sum, { mean }) => sum + mean * mean, 0);
+  const shift = Math.sqrt(squares / varying.reduce((sum, { variance }) => sum + variance, 0));
   const found: Severity | undefined =
     shift >= THRESHOLDS.inputShift.warning ? 'warning' : shift >= THRESHOLDS.inputShift.note ? 'note' : undefined;
   if (!found) return [];
-  const worst = shifts.indexOf(Math.max(...shifts));
+  const means = varying.map(({ mean }) => Math.abs(mean));
+  const worst = means.indexOf(Math.max(...means));
+  const worstShift = means[worst] / Math.sqrt(varying[worst].variance);
   return [
     {
       code: 'uncentred-inputs',
       severity: found,
-      evidence: { shift, worstShift: shifts[worst], worstColumn: names?.[worst] ?? worst, sameSignShare: inputs.sameSignShare },
-      message: `inputs are far from zero-centred: their means lie ${figure(shift)} standard deviations from 0 (column ${nameOf(names, worst)}: ${figure(shifts[worst])}), and ${percent(inputs.sameSignShare)} of the columns never change sign`,
+      evidence: { shift, worstShift, worstColumn: names?.[worst] ?? worst, sameSignShare: inputs.sameSignShare },
+      message: `inputs are far from zero-centred: their means are ${figure(shift)} times as large as what varies about them (column ${nameOf(names, worst)}: ${figure(worstShift)} standard deviations from 0), and ${percent(inputs.sameSignShare)} of the columns never change sign`,
       advice: "Subtract each column's mean over the training rows; inputScaling does it.",
       theory:
         'Where all inputs of a unit share a sign, one example pushes all its weights up or all down: the path to the minimum zig-zags.',

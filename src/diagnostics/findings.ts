@@ -54,7 +54,7 @@ export const THRESHOLDS = {
   inputFaint: 0.01,
   /** Widest standard deviation over that of the lower quartile's column: steps that suit one are a hundred times too small for the other. */
   inputSpread: 100,
-  /** RMS over columns of |mean| / standardDeviation. 1 is what inputs in [0, 1] have: slower, no more; 3 is far from 0. */
+  /** Root of Σ mean² over Σ variance: columns that hardly vary count as little as they do in a sum. 1 is what inputs in [0, 1] have: slower, no more; 3 is far from 0. */
   inputShift: { note: 1, warning: 3 },
   /** RMS of regression targets: outputs start at about 1. And their standard deviation, below which errors vanish in the loss. */
   targetRms: 10,

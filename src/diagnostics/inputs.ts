@@ -10,7 +10,7 @@ import { activation } from '../layers/activation.js';
 import { checkOptions } from '../options.js';
 import { Runtime } from '../runtime.js';
 import { checkScaling, type InputScaling } from '../scaling/input-scaling.js';
-import { type Rows, type TensorInput, toRows } from '../tensor.js';
+import { type NumericArray, type Rows, type TensorInput, toRows } from '../tensor.js';
 import { type ColumnStatistics, measure, recordColumns, Totals } from './columns.js';
 import { firstRows } from './rows.js';
 
@@ -81,7 +81,7 @@ export async function inputReport(x: TensorInput, options: InputReportOptions = 
   const nonFinite = columns.reduce((all, { finite }) => all + rows.rows - finite, 0);
   const wanted = rows.columns <= WIDEST && rows.rows >= rows.columns && nonFinite === 0;
   const correlation = wanted ? await correlationOf(rows, columns, scaling) : undefined;
-  const duplicates = duplicatesOf(columns, constant, correlation);
+  const duplicates = duplicatesOf(rows, columns, constant, correlation);
   return {
     rows: rows.rows,
     columns: columns.map(({ mean, variance, min, max, finite }) => ({ mean, variance, min, max, nonFinite: rows.rows - finite })),
@@ -138,20 +138,34 @@ async function correlationOf(rows: Rows, columns: readonly ColumnStatistics[], s
 }
 
 function duplicatesOf(
+  rows: Rows,
   columns: readonly ColumnStatistics[],
   constant: readonly number[],
   correlation: Float64Array | undefined,
 ): number[][] {
-  const groups = new Map<string, number[]>();
+  const groups = new Map<string, number[][]>();
   const skipped = new Set(constant);
   for (const [j, { mean, variance, min, max, positive, negative, finite }] of columns.entries()) {
     if (skipped.has(j)) continue;
     const key = [mean, variance, min, max, positive, negative, finite].join();
-    const group = groups.get(key);
-    if (group && (!correlation || correlation[group[0] * columns.length + j] > 1 - SINGULAR)) group.push(j);
-    else groups.set(group ? `${key} ${j}` : key, [j]);
+    // Where statistics are equal, the rows decide: two columns may hold the same numbers in another order.
+    const alike = groups.get(key) ?? [];
+    const group = alike.find(([first]) =>
+      correlation ? correlation[first * columns.length + j] > 1 - SINGULAR : equalColumns(rows, first, j),
+    );
+    if (group) group.push(j);
+    else groups.set(key, [...alike, [j]]);
   }
-  return [...groups.values()].filter((group) => group.length > 1);
+  return [...groups.values()].flat().filter((group) => group.length > 1);
+}
+
+/** Of inputs too wide for their correlation; only asked of columns with equal statistics. */
+function equalColumns({ data, rows, columns }: Rows, a: number, b: number): boolean {
+  for (let i = 0; i < rows; i++) {
+    const [row, at] = Array.isArray(data) ? [(data as readonly ArrayLike<number>[])[i], 0] : [data as NumericArray, i * columns];
+    if (row[at + a] !== row[at + b]) return false;
+  }
+  return true;
 }
 
 function collinearOf(correlation: Float64Array, n: number, constant: ReadonlySet<number>, duplicates: number[][]): [number, number][] {
