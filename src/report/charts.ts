@@ -185,7 +185,7 @@ function drawStrip(chart: StripChart, picture: Picture, library: Plotting): numb
   const colored = cells.filter(({ value }) => canShow(value, scale));
   const zeros = scale === 'log' ? cells.filter(({ value }) => value === 0) : [];
   const missing = cells.filter((cell) => !canShow(cell.value, scale) && !zeros.includes(cell));
-  const values = scaleOf(colored.map(({ value }) => value), { label: unit, scale }, { count: 4 }); // prettier-ignore
+  const values = scaleOf(colored.map(({ value }) => value), { label: unit, scale }, { count: 4, nice: scale === 'linear', zero: 'near' }); // prettier-ignore
   const ramp = viridis(library);
   const colorOf = (value: number): string => ramp(shareOf(value, values));
 
@@ -326,8 +326,8 @@ function drawRidges(chart: RidgesChart, picture: Picture, library: Plotting): nu
   const right = rightOf(x);
   const rowHeight = Math.min(Math.max(360 / rows.length, 11), 38);
   const overlap = 1.7;
-  const top = picture.top + Math.ceil(rowHeight * (overlap - 1)) + 2;
-  const height = top + rows.length * rowHeight + BELOW;
+  const top = picture.top + 4;
+  const height = top + (rows.length + overlap - 1) * rowHeight + BELOW;
   const ramp = viridis(library);
   const color = (r: number): string => ramp(rows.length === 1 ? 0.4 : 0.08 + (0.8 * r) / (rows.length - 1));
 
@@ -351,7 +351,7 @@ function drawRidges(chart: RidgesChart, picture: Picture, library: Plotting): nu
     marginBottom: BELOW,
     marginLeft: left,
     x: plotScale(x),
-    y: { type: 'linear', domain: [rows.length, 0], axis: null },
+    y: { type: 'linear', domain: [rows.length, 1 - overlap], axis: null },
     marks: [
       Plot.gridX([...x.ticks], GRID),
       Plot.axisX([...x.ticks], { ...AXIS, tickFormat: (tick: number) => x.format(tick) }),
@@ -495,7 +495,8 @@ function drawPath(chart: PathChart, picture: Picture, library: Plotting): number
   const height = top + Math.round((picture.width - left - right) * 0.72) + BELOW;
   const levels = contourLevels(loss.values);
   const ends = levels.length > 1 ? [levels[0], levels[levels.length - 1]].map((level) => formatNumber(level, 2)) : [];
-  if (ends.length > 0) picture.notes.push(`${levels.length} contour lines, from a loss of ${ends[0]} to ${ends[1]}; darker is higher.`);
+  if (ends.length > 0)
+    picture.notes.push(`${levels.length} contour lines, from a loss of ${ends[0]} to ${ends[1]}: the stronger the tone, the higher.`);
 
   const [halfX, halfY] = [xs, ys].map((places) => ((places.at(-1) ?? 1) - places[0]) / (places.length - 1) / 2);
   const grid = {
@@ -510,7 +511,7 @@ function drawPath(chart: PathChart, picture: Picture, library: Plotting): number
   };
   const surface = levels.length > 0 ? [Plot.contour(loss.values.flat(), { ...grid, fill: 'currentColor', fillOpacity: 0.045, stroke: 'currentColor', strokeOpacity: 0.28, strokeWidth: 0.7 } as never)] : []; // prettier-ignore
   const marks = paths.flatMap(({ points }, i) => {
-    const steps = points.filter(isPoint);
+    const steps = points.filter((point) => point.every((place) => canShow(place)));
     const color = seriesColor(i);
     const start = steps.slice(0, 1);
     return [

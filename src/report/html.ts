@@ -95,10 +95,10 @@ function duration(seconds: number): string {
 function tableOf(figures: readonly Figure[]): string {
   const judged = figures.some(({ expected, holds }) => expected !== undefined || holds !== undefined);
   const rows = figures.map(({ label, value, unit, expected = '', holds }) => {
-    const shown = typeof value === 'number' ? formatNumber(value) : value;
+    const shown = typeof value === 'number' ? `<span class="whole">${formatNumber(value)}</span>` : escape(value);
     const cells = [
       `<th scope="row">${escape(label)}</th>`,
-      `<td class="value">${escape(shown)}${unit === undefined ? '' : ` <span class="unit">${escape(unit)}</span>`}</td>`,
+      `<td class="value">${shown}${unit === undefined ? '' : ` <span class="unit">${escape(unit)}</span>`}</td>`,
       ...(judged ? [`<td class="expected">${escape(expected)}</td><td class="mark">${markOf(holds)}</td>`] : []),
     ];
     return `<tr>${cells.join('')}</tr>`;
@@ -180,6 +180,7 @@ th,td{text-align:left;vertical-align:top;padding:.42rem .9rem .42rem 0;border-bo
 thead th{color:var(--muted);font-size:.76rem;padding-top:0;white-space:nowrap}
 tbody th{min-width:8rem}
 .value{font-variant-numeric:tabular-nums;font-weight:600;min-width:5.5rem}
+.whole{white-space:nowrap}
 .unit{font-weight:400;color:var(--muted)}
 .expected{color:var(--muted);font-variant-numeric:tabular-nums}
 th:last-child,td:last-child{padding-right:0}
