@@ -121,7 +121,8 @@ describe.skipIf(!there)(there ? 'reports in Chromium' : `reports: not looked at,
       const { faults } = await page.evaluate<{ faults: string[] }>(LOOK);
       expect(faults).toEqual([]);
       // Dark ink on nothing, whatever the screen's colours.
-      expect(await page.evaluate('getComputedStyle(document.body).color')).toBe('rgb(31, 32, 35)');
+      const style = '[getComputedStyle(document.body).color, getComputedStyle(document.documentElement).colorScheme]';
+      expect(await page.evaluate(style)).toEqual(['rgb(31, 32, 35)', 'light']);
       const pdf = await page.pdf({ format: 'A4', path: join(SHOTS, `report-${name}.pdf`) });
       expect(pdf.length).toBeGreaterThan(10_000);
       await page.close();

@@ -13,6 +13,8 @@ export function sampleLog(depth: number, { epochs = 8, samplesAnEpoch = 3, name 
     weights: 64 * (i === depth ? 10 : 64) + (i === depth ? 10 : 64),
   }));
   const [rows, batchSize] = [3000, 100];
+  /** Deeper networks learn more slowly. */
+  const loss = (time: number): number => 2.3 * Math.exp(-time / (1.5 + depth / 6));
   const records: LogRecord[] = [
     {
       type: 'start',
@@ -35,7 +37,7 @@ export function sampleLog(depth: number, { epochs = 8, samplesAnEpoch = 3, name 
         type: 'diagnostics',
         epoch,
         step: Math.round(time * (rows / batchSize)),
-        loss: 2.3 * Math.exp(-time / 3),
+        loss: loss(time),
         layers: layers.map((layer, i) => {
           const back = depth - i;
           const rms = 1e-2 * 0.3 ** (back * Math.exp(-time / 20));
@@ -63,10 +65,10 @@ export function sampleLog(depth: number, { epochs = 8, samplesAnEpoch = 3, name 
       type: 'epoch',
       epoch,
       epochs,
-      loss: 2.3 * Math.exp(-epoch / 3),
-      accuracy: 1 - 0.9 * Math.exp(-epoch / 3),
-      valLoss: 2.3 * Math.exp(-epoch / 3) + 0.02 * epoch,
-      valAccuracy: 1 - 0.9 * Math.exp(-epoch / 3) - 0.01 * epoch,
+      loss: loss(epoch),
+      accuracy: 1 - 0.39 * loss(epoch),
+      valLoss: loss(epoch) + 0.004 * epoch * epoch,
+      valAccuracy: 1 - 0.39 * loss(epoch) - 0.01 * epoch,
       seconds: 1.5,
       samplesPerSecond: rows / 1.5,
     });

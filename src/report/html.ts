@@ -194,7 +194,8 @@ ${divergingClasses()}
 @media (max-width:36rem){.wide{display:none}.narrow{display:block}body{font-size:1rem}th,td{padding-right:.6rem}tbody th{min-width:6rem}}
 @media print{
 @page{margin:18mm 16mm}
-body{max-width:none;padding:0;font-size:10.5pt;line-height:1.45;background:none}
+:root{color-scheme:light}
+body{max-width:none;padding:0;font-size:10.5pt;line-height:1.45;background:#fff}
 .wide{display:block}.narrow{display:none}
 h1{font-size:26pt}h2{font-size:16pt}
 h2,h3{break-after:avoid}
