@@ -23,6 +23,8 @@ export type PlanKind = 'predict' | `${'train' | 'evaluate' | 'gradients'}:${Targ
 export interface Measurement {
   /** Numbers that are not finite do not stop it. */
   readonly unchecked?: boolean;
+  /** Layers record as in a training step: batch statistics, not moving ones. Nothing is updated. Default false. */
+  readonly training?: boolean;
   /** @param outputs the input as gathered, then each layer's output; returns what is to be read after each batch. */
   record(plan: Plan, outputs: readonly Tensor[]): readonly Tensor[];
 }
@@ -184,7 +186,7 @@ export class Runtime {
     const target = detail === 'labels' || detail === 'rows' ? detail : undefined;
     const training = this.#training;
     const updates = purpose === 'train';
-    const plan = new Plan(this.engine.ops, batch, updates || purpose === 'gradients', { updates });
+    const plan = new Plan(this.engine.ops, batch, updates || purpose === 'gradients' || measurement?.training === true, { updates });
     const [mean, scale] = this.#inputScaling ?? [];
     const x = new Tensor('x', ['batch', this.columns]);
     plan.scope('input', () =>

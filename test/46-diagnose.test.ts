@@ -18,6 +18,8 @@ import {
   tensor,
   type TensorLike,
 } from '../src/index.js';
+import { callOn, copyOf } from '../src/model.js';
+import { pruneByMagnitude } from '../src/pruning/index.js';
 import { Random } from './engines.js';
 import { refusal } from './refusal.js';
 
@@ -221,6 +223,20 @@ test('the model does not change, its optimizer neither', async () => {
   expect(diagnosed.weights).toEqual(untouched.weights);
   for (const model of [diagnosed, untouched]) await model.fit(x, y, { epochs: 1 });
   expect(diagnosed.weights).toEqual(untouched.weights);
+});
+
+test('a pruned model is examined as it is: copies keep its masks', async () => {
+  const { x, y } = blobs();
+  const model = network(8, classifier(), CLASSES);
+  await pruneByMagnitude(model, { sparsity: 0.5 });
+  const before = model.weights;
+  expect(alarms(await diagnose(model, x, y, OPTIONS))).toEqual([]);
+  expect(model.weights).toEqual(before);
+  const copy = await callOn(model, () => Promise.resolve(copyOf(model)));
+  await copy.fit(x, y, { epochs: 2 });
+  for (const [i, { name, data }] of copy.weights.entries())
+    for (const [j, value] of data.entries())
+      if (name.endsWith('kernel') && before[i].data[j] === 0 && value !== 0) expect.fail(`${name}[${j}] was pruned and is ${value}`);
 });
 
 test('columns are called by their names, and without time nothing is trained', async () => {

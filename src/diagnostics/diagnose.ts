@@ -13,7 +13,7 @@ import { inputReport, type InputReport } from './inputs.js';
 import { type Signals, signalsOf } from './signals.js';
 import { type Neighbours, neighbours, type TargetFacts, targetFacts } from './targets.js';
 import { chosenRows, lossOf, type Sample, sampleOf, subset, type Trial, trial, withLearningRate } from './trials.js';
-import { activationsOf, type DeadUnits, deadUnits, type DuplicateUnits, duplicateUnits } from './units.js';
+import { activationsOf, deadIn, type DeadUnits, type DuplicateUnits, duplicateUnits } from './units.js';
 
 export interface DiagnoseOptions {
   /** Names of the input columns, for messages. Default: their numbers, from 0. */
@@ -134,7 +134,7 @@ export async function examine(
       loss,
       init: await initReport(subject, sample.x),
       signals: await signalsOf(subject, subset(sample, first(Math.min(sample.rows, FLOW_ROWS)))),
-      dead: await deadUnits(subject, sample.x),
+      dead: await deadIn(subject, sample.x, 'training'),
       duplicates: await duplicateUnits(subject),
       neighbours: related,
       trials:

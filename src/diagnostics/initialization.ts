@@ -63,7 +63,7 @@ export async function initReport(model: Sequential, x?: TensorInput): Promise<In
       const { runtime } = jobs;
       const examples = await jobs.load(jobs.examples('', inputs, targets), memory);
 
-      runtime.define('outputs', { record: (plan, outputs) => outputs.flatMap((output) => recordColumns(plan, output)) });
+      runtime.define('outputs', { training: true, record: (plan, outputs) => outputs.flatMap((output) => recordColumns(plan, output)) });
       const totals = [...runtime.layers, undefined].map(() => new Totals());
       await measure(jobs, 'measure:outputs', examples, rows, (measured) => {
         totals.forEach((total, l) => {

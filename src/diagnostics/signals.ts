@@ -28,7 +28,7 @@ export interface Signals {
   readonly decayPerLayer: number;
 }
 
-/** The sample is one batch; the model must be nobody else's. */
+/** As in a training step. The sample is one batch; the model must be nobody else's. */
 export async function signalsOf(model: Sequential, { x, y, rows }: Sample): Promise<Signals> {
   const { inputGradient, lossGradients } = await model.gradients(x, y);
   const sizes = [inputGradient, ...lossGradients].map(({ data }) => rms(data));
@@ -38,6 +38,7 @@ export async function signalsOf(model: Sequential, { x, y, rows }: Sample): Prom
     const { runtime } = jobs;
     const measured = new Set<string>();
     runtime.define('saturation', {
+      training: true,
       record: (plan) =>
         runtime.layers.flatMap(({ name }) => {
           const found = lastActivation(plan, name);

@@ -126,14 +126,21 @@ export function withoutLoneRow(sample: Sample, batchSize: number): Sample {
   );
 }
 
-/** Per loss term, whatever the reduction; NaN where it is not finite. */
-export async function lossOf(model: Sequential, sample: Sample): Promise<number> {
+/**
+ * Per loss term, whatever the reduction; NaN where it is not finite. A model with moving statistics is judged as in a training step:
+ * they take hundreds of steps to move.
+ */
+export async function lossOf(model: Sequential, { x, y, rows }: Sample): Promise<number> {
+  const { sum, terms, moving } = await callOn(model, ({ runtime: { training, units, parameters } }) =>
+    Promise.resolve({
+      sum: training?.loss.reduction === 'sum',
+      terms: rows * (training?.loss.classes ? 1 : units),
+      moving: parameters.some(({ trainable }) => !trainable),
+    }),
+  );
   try {
-    const { loss } = await model.evaluate(sample.x, sample.y);
-    const { reduction, terms } = await callOn(model, ({ runtime: { training, units } }) =>
-      Promise.resolve({ reduction: training?.loss.reduction, terms: sample.rows * (training?.loss.classes ? 1 : units) }),
-    );
-    return reduction === 'sum' ? loss / terms : loss;
+    const { loss } = moving ? await model.gradients(x, y) : await model.evaluate(x, y);
+    return sum ? loss / terms : loss;
   } catch (error) {
     if (error instanceof GradmillError && error.code === 'diverged') return NaN;
     throw error;

@@ -106,14 +106,19 @@ const CONSTANT = 1e-6;
 const NEVER_OFF = new Set(['sigmoid', 'hardSigmoid', 'tanh', 'softsign', 'softplus', 'softmax', 'linear']);
 
 /**
- * Dead units of each layer, in four classes, over all rows of x.
+ * Dead units of each layer, in four classes, over all rows of x, as predict computes them.
  * Rejects with GradmillError 'shape-mismatch', 'empty-data', 'non-finite-input', 'disposed'.
  */
-export async function deadUnits(model: Sequential, x: TensorInput): Promise<DeadUnits[]> {
+export function deadUnits(model: Sequential, x: TensorInput): Promise<DeadUnits[]> {
+  return deadIn(model, x, 'inference');
+}
+
+/** In training, moving statistics that have not moved yet do not count. */
+export function deadIn(model: Sequential, x: TensorInput, mode: 'training' | 'inference'): Promise<DeadUnits[]> {
   return callOn(model, async (jobs, memory) => {
     const input = jobs.inputRows('x', x);
     if (input.rows === 0) throw new GradmillError('empty-data', 'deadUnits: x is empty');
-    const totals = await unitTotals(jobs, { x: await memory.load(input) }, input.rows);
+    const totals = await unitTotals(jobs, { x: await memory.load(input) }, input.rows, mode);
     return deadOf(jobs.runtime, totals);
   });
 }
@@ -121,10 +126,16 @@ export async function deadUnits(model: Sequential, x: TensorInput): Promise<Dead
 /** Statistics of each layer's output, and of the slope of its activation. */
 type UnitTotals = readonly { readonly output: readonly ColumnStatistics[]; readonly slope: readonly ColumnStatistics[] | undefined }[];
 
-async function unitTotals(jobs: Jobs, sets: Parameters<typeof measure>[2], rows: number): Promise<UnitTotals> {
+async function unitTotals(
+  jobs: Jobs,
+  sets: Parameters<typeof measure>[2],
+  rows: number,
+  mode: 'training' | 'inference',
+): Promise<UnitTotals> {
   const { runtime } = jobs;
   const names = runtime.layers.map(({ name }) => name);
-  runtime.define('units', {
+  runtime.define(`units, ${mode}`, {
+    training: mode === 'training',
     record: (plan, outputs) =>
       names.flatMap((name, l) => {
         const found = lastActivation(plan, name);
@@ -133,7 +144,7 @@ async function unitTotals(jobs: Jobs, sets: Parameters<typeof measure>[2], rows:
   });
   const slopes = activationsOf(runtime).map((name) => name !== undefined && name !== 'softmax');
   const totals = names.map((_, l) => ({ output: new Totals(), slope: slopes[l] ? new Totals() : undefined }));
-  await measure(jobs, 'measure:units', sets, rows, (measured) => {
+  await measure(jobs, `measure:units, ${mode}`, sets, rows, (measured) => {
     let at = 0;
     for (const total of totals.flatMap(({ output, slope }) => (slope ? [output, slope] : [output]))) {
       total.add(measured.slice(at, at + 7));
