@@ -332,12 +332,13 @@ function drawRidges(chart: RidgesChart, picture: Picture, library: Plotting): nu
 
   const marks = rows.flatMap((row, r) => {
     const base = r + 1;
-    const marks: unknown[] = [Plot.ruleY([base], { stroke: 'currentColor', strokeOpacity: 0.15 })];
-    if (!shown.includes(row)) return marks;
+    const rule = Plot.ruleY([base], { stroke: 'currentColor', strokeOpacity: 0.15 });
+    const marks: unknown[] = [];
+    if (!shown.includes(row)) return [rule];
     const color = ramp(rows.length === 1 ? 0.4 : 0.08 + (0.8 * r) / (rows.length - 1));
     if (xAxis.scale !== 'log' && row.high - row.low < (to - from) / 250) {
       // All values are one, as far as this axis tells: a needle.
-      marks.push(Plot.ruleX([(row.low + row.high) / 2], { y1: base, y2: base - overlap, stroke: color, strokeWidth: 2.5, clip: true }));
+      marks.push(Plot.ruleX([(row.low + row.high) / 2], { y1: base, y2: base - overlap, stroke: color, strokeWidth: 2.5, clip: true }), rule);
       return marks;
     }
     const outline = ridge(row).filter(({ at }) => canShow(at, xAxis.scale)).map(({ at, share }) => ({ at, base, peak: base - overlap * share })); // prettier-ignore
@@ -345,6 +346,7 @@ function drawRidges(chart: RidgesChart, picture: Picture, library: Plotting): nu
     marks.push(
       Plot.areaY(outline, { x: 'at', y1: 'base', y2: 'peak', curve, fill: color, fillOpacity: 0.82, clip: true }),
       Plot.lineY(outline, { x: 'at', y: 'peak', curve, stroke: 'var(--paper, #fff)', strokeWidth: 1.2, clip: true }),
+      rule,
     );
     return marks;
   });
