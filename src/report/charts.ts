@@ -338,7 +338,10 @@ function drawRidges(chart: RidgesChart, picture: Picture, library: Plotting): nu
     const color = ramp(rows.length === 1 ? 0.4 : 0.08 + (0.8 * r) / (rows.length - 1));
     if (xAxis.scale !== 'log' && row.high - row.low < (to - from) / 250) {
       // All values are one, as far as this axis tells: a needle.
-      marks.push(Plot.ruleX([(row.low + row.high) / 2], { y1: base, y2: base - overlap, stroke: color, strokeWidth: 2.5, clip: true }), rule);
+      marks.push(
+        Plot.ruleX([(row.low + row.high) / 2], { y1: base, y2: base - overlap, stroke: color, strokeWidth: 2.5, clip: true }),
+        rule,
+      );
       return marks;
     }
     const outline = ridge(row).filter(({ at }) => canShow(at, xAxis.scale)).map(({ at, share }) => ({ at, base, peak: base - overlap * share })); // prettier-ignore
