@@ -11,6 +11,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { runCommand } from '../src/cli/command.js';
 import { dense, GradmillError, type LogRecord, sequential, sgd } from '../src/index.js';
 import { logged } from '../src/log.js';
+import { readRegularFile } from '../src/node/files.js';
 import { node } from '../src/node/platform.js';
 import { usePlatform } from '../src/platform.js';
 import { scaleOf } from '../src/report/axes.js';
@@ -460,6 +461,12 @@ describe('a log that is read', () => {
     const broken = new TextDecoder().decode(linesOf(records)).split('\n');
     broken[3] = broken[3].slice(0, 40);
     expect(refused(text(broken.join('\n')))).toBe('run.jsonl: line 4: not a line of JSON');
+  });
+
+  test('is not read where it is larger than any run', async () => {
+    await writeFile(path('large.jsonl'), 'x'.repeat(2000));
+    await expect(readRegularFile(path('large.jsonl'), 1999)).rejects.toMatchObject({ code: 'size-overflow' });
+    expect((await readRegularFile(path('large.jsonl'), 2000)).length).toBe(2000);
   });
 
   test('may hold records and fields of later versions', () => {
