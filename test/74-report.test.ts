@@ -560,6 +560,7 @@ describe('gradmill report', () => {
     ])
       // prettier-ignore
       expect(titles).toContain(title);
+    expect(document.querySelector('#gradients-compared')?.textContent).toContain('first over last layer, flat');
     expect(document.querySelector('#deep-gradients')?.textContent).toContain('first over last layer');
     // By the log's own formula the first of 13 layers has 0.3^(12·e^(−1/60)) of the last one's at the first sample.
     const [ratio] = runPage([sampleRun('deep', 12)], '').sections[1].figures.map(({ value }) => value as number);

@@ -16,7 +16,7 @@ export const MOST_RUNS = 8;
 /** @param made when the report was made, in the reader's words */
 export function runPage(runs: readonly Run[], made: string): Page {
   const [run] = runs;
-  const sections = [learning(runs), ...runs.flatMap((each) => depth(each, runs.length > 1)), ...runs.map((each) => network(each, runs.length > 1))]; // prettier-ignore
+  const sections = [learning(runs), ...gradientsCompared(runs), ...runs.flatMap((each) => depth(each, runs.length > 1)), ...runs.map((each) => network(each, runs.length > 1))]; // prettier-ignore
   return {
     title: runs.length === 1 ? `Training run: ${run.name}` : `${runs.length} training runs compared`,
     lead: runs.length === 1 ? leadOf(run) : runs.map((each) => `${each.name}: ${leadOf(each)}`).join(' '),
@@ -221,6 +221,38 @@ function depth(run: Run, named: boolean): Section[] {
     }),
   ];
   return kernels.length > 0 ? sections : sections.filter(({ charts }) => charts.length > 0);
+}
+
+/** The runs' last samples in one picture. */
+function gradientsCompared(runs: readonly Run[]): Section[] {
+  const series = runs.flatMap(({ name, samples }) => {
+    const layers = samples.findLast((sample) => sample.layers.length > 0)?.layers;
+    return layers ? [{ name, points: layers.map(({ lossGradientRms }, i) => [i + 1, lossGradientRms] as const) }] : [];
+  });
+  if (series.length < 2) return [];
+  return [
+    {
+      id: 'gradients-compared',
+      title: 'Gradients compared',
+      claim: '',
+      paragraphs: ['The loss gradient at the output of each layer, in the last sample of each run.'],
+      figures: series.map(({ name, points }) => ({
+        label: `first over last layer, ${name}`,
+        value: (points[0]?.[1] ?? NaN) / (points.at(-1)?.[1] ?? NaN),
+      })),
+      charts: [
+        {
+          type: 'lines',
+          title: 'Loss gradient through depth',
+          x: { label: 'layer, from the input' },
+          y: { label: 'RMS of the loss gradient', scale: 'log' },
+          series,
+        },
+      ],
+      conclusion: '',
+      seconds: 0,
+    },
+  ];
 }
 
 function withoutSamples(id: string, prefix: string): Section {
