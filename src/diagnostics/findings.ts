@@ -70,6 +70,8 @@ export const THRESHOLDS = {
   exploding: { warning: 1e4, error: 1e8 },
   /** Share of a layer's units that are dead. Small ReLU layers start with some; from 40 % on the layer is half as wide as it looks. */
   dead: { warning: 0.4, error: 0.8 },
+  /** Different rows below which a unit that is off for all says little: of 4 random ones it is, once in 16. */
+  deadRows: 16,
   /** Share of a layer's units that are copies of another for ever. */
   identical: { warning: 0.1, error: 0.5 },
   /** Loss over that of equal shares, log(classes), in nats: fresh logits of variance 1 to 3 add 0.5 to 1.5, by the draw. */

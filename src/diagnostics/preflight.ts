@@ -72,7 +72,7 @@ function checksOf(findings: readonly Finding[], { inputs, loss, targets, trainin
   const condition = raw === undefined ? '' : raw === Infinity ? ', some of which depend on others' : `, condition number ${figure(raw)}`;
   const { subset, own } = trials ?? {};
   return [
-    check('inputs are finite and scaled', fine('unscaled-inputs', 'uncentred-inputs', 'constant-inputs'), `${inputs.rows} rows of ${inputs.columns.length} columns${condition}`), // prettier-ignore
+    check('inputs are finite and scaled', fine('unscaled-inputs', 'uncentred-inputs', 'constant-inputs'), `${counted(inputs.rows, 'row')} of ${counted(inputs.columns.length, 'column')}${condition}`), // prettier-ignore
     check(
       'loss at the start',
       fine('loss-at-init'),
@@ -84,6 +84,10 @@ function checksOf(findings: readonly Finding[], { inputs, loss, targets, trainin
       ? [check('small subset learnt by heart', subset.after < THRESHOLDS.memorised * subset.constantLoss, `${subset.rows} rows: loss ${figure(subset.before)} to ${figure(subset.after)} in ${subset.steps} steps`)] // prettier-ignore
       : []),
   ];
+}
+
+function counted(count: number, what: string): string {
+  return `${count} ${what}${count === 1 ? '' : 's'}`;
 }
 
 async function estimated(
