@@ -17,6 +17,7 @@ const ONCE = [
   '81-browser-example', // a browser's, which has only WebAssembly, as the next
   '82-bundles',
   '83-report-pictures',
+  '84-lab', // the experiments of examples/lab, as a program
 ].map((name) => `test/${name}*.test.ts`);
 
 const built = existsSync(new URL('native/build/gradmill.node', import.meta.url));

@@ -120,5 +120,8 @@ export interface Experiment {
   readonly title: string;
   readonly claim: string;
   /** @param options quick: a minute for all experiments together; note: a line for whoever waits */
-  run(options: { readonly quick: boolean; note(text: string): void }): Promise<Omit<Section, 'id' | 'title' | 'claim' | 'seconds'>>;
+  run(options: {
+    readonly quick: boolean;
+    readonly note: (text: string) => void;
+  }): Promise<Omit<Section, 'id' | 'title' | 'claim' | 'seconds'>>;
 }
