@@ -105,6 +105,8 @@ const char* checkOp(const Instruction& instruction) {
       return immediates[0] < feeds ? nullptr : "unknown feed";
     case op_orthogonalize:
       return finite(0) ? nullptr : "an immediate is not finite";
+    case op_spectralNorm:
+      return immediates[0] >= 1 && immediates[0] <= 64 ? nullptr : "expected 1 to 64 iterations";
     default:
       return nullptr;
   }
@@ -137,6 +139,13 @@ double cost(const Step& step) {
       return m * 5;
     case op_orthogonalize:
       return m * n * (m < n ? m : n) / 8;
+    case op_statistics:
+    case op_columnDistances:
+      return m * n * 0.5;
+    case op_histogram:
+      return m * n * 1.5;
+    case op_spectralNorm:
+      return m * n * 0.4 * step.call.immediates[0];
     default:
       return m * (opInfos[step.op].split == Split::elements && opInfos[step.op].dimCount == 1 ? 1 : n) * 0.3;
   }

@@ -10,6 +10,7 @@
 #include "orthogonal.h"
 #include "random.h"
 #include "regularizers.h"
+#include "statistics.h"
 
 namespace gradmill {
 namespace {

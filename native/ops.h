@@ -85,5 +85,13 @@
   OP(randomTruncatedNormal, elements, 1, "m", "stream mean:f32 standardDeviation:f32", "y[m]! state[4]:u32")                  \
   /* y = gain·Q: its columns (its rows where m < n) made orthonormal in order, each from those before it; sums over ascending  */ \
   /* rows (rows: by the reduction), in panels of 32, every panel twice */                                                     \
-  OP(orthogonalize, none, 1, "m n", "gain:f32", "y[m*n]!")
+  OP(orthogonalize, none, 1, "m n", "gain:f32", "y[m*n]!")                                                                    \
+  /* of x, or x − minus: mean, variance, mean square, min, max, share of zeros, share with |x| < threshold, elements; 0s of none */ \
+  OP(statistics, none, 1, "m n", "threshold:f32", "x[m*n] minus[m*n]? statistics[8]:f64!")                                    \
+  /* elements in each 32nd of [min, max], which statistics has; the last one includes max */                                  \
+  OP(histogram, none, 1, "m n", "", "x[m*n] statistics[8]:f64 counts[32]:u32!")                                               \
+  /* squares[j] = Σ_i (x[i,j] − from[i,j])², rows ascending, in double */                                                     \
+  OP(columnDistances, columns, 1, "m n", "", "x[m*n] from[m*n] squares[n]:f64!")                                              \
+  /* power iteration: v = xᵀx·v, times a power of two, so many times; next = v; square = (‖x·v‖/‖v‖)² of the v before the last */ \
+  OP(spectralNorm, none, 1, "m n", "iterations", "x[m*n] v[n] square[1]:f64! next[n]! work[n]!")
 // clang-format on

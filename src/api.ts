@@ -2,7 +2,7 @@
 export { type ActivationName, type ActivationOptions } from './activations.js';
 export { type Backend, backend, initialize, type InitializeOptions } from './engine.js';
 export { GradmillError, type GradmillErrorCode } from './errors.js';
-export type { BatchReport, EpochReport, FitOptions, History, ProgressReport } from './fit.js';
+export type { BatchReport, DiagnosticsOptions, EpochReport, FitOptions, History, ProgressReport } from './fit.js';
 export { gain } from './gain.js';
 export {
   constant,

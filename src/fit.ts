@@ -1,11 +1,15 @@
 // The loop over epochs: checks, shuffling, steps, validation, callbacks. One native job an epoch, or one a batch where the
 // user wants to hear of every batch.
 import type { DataSet, DataSets } from './dataset.js';
+import type { DiagnosticsSample, UnitPaths } from './diagnostics/types.js';
 import { GradmillError } from './errors.js';
-import { type Evaluation, type Examples, type Jobs, type LoadedExamples, WIDEST_BATCH } from './jobs.js';
+import { type Evaluation, type Examples, type Jobs, type LoadedExamples, type Watch, WIDEST_BATCH } from './jobs.js';
 import { checkLog, logged, logStart, type LogRecord, type LogTarget } from './log.js';
+import type { Measures } from './measure.js';
 import { checkOptions, finiteNumber, flag, reading, show, size, wholeNumber } from './options.js';
+import { Paths } from './paths.js';
 import { platform } from './platform.js';
+import type { PlanKind } from './runtime.js';
 import type { TensorInput } from './tensor.js';
 
 export interface BatchReport {
@@ -46,6 +50,15 @@ export interface EpochReport {
   readonly samplesPerSecond: number;
 }
 
+export interface DiagnosticsOptions {
+  /** Steps 1, 1 + every, 1 + 2·every … of the fit are measured. At least 1. Default 100. */
+  readonly every?: number;
+  /** After each measured step, awaited; as onBatch. */
+  readonly onSample?: (sample: DiagnosticsSample) => unknown;
+  /** How far each unit's weights go: `paths` of the history. Needs every: 1. Default false. */
+  readonly paths?: boolean;
+}
+
 export interface FitOptions {
   /** Default 1. */
   readonly epochs?: number;
@@ -74,6 +87,8 @@ export interface FitOptions {
   readonly onEpoch?: (report: EpochReport) => unknown;
   /** About ten times a second while native threads train, not awaited; the model is busy. What it throws ends the fit. */
   readonly onProgress?: (report: ProgressReport) => unknown;
+  /** Measures some steps: activations, loss gradients, updates, layer by layer. Weights do not change by a bit. Default: none. */
+  readonly diagnostics?: DiagnosticsOptions;
 }
 
 export interface History {
@@ -83,6 +98,10 @@ export interface History {
   readonly accuracy?: number[];
   readonly valLoss?: number[];
   readonly valAccuracy?: number[];
+  /** Of the measured steps; present when asked for. */
+  readonly diagnostics?: DiagnosticsSample[];
+  /** Of each layer with a kernel; present when asked for. */
+  readonly paths?: UnitPaths[];
   /** 'file-io': the log's file could not be written to its end. All else went well. */
   readonly logError?: GradmillError;
 }
@@ -102,6 +121,7 @@ export interface PreparedFit {
   readonly onBatch: FitOptions['onBatch'];
   readonly onEpoch: FitOptions['onEpoch'];
   readonly onProgress: FitOptions['onProgress'];
+  readonly diagnostics: (DiagnosticsOptions & { readonly every: number; readonly paths: boolean }) | undefined;
 }
 
 const OPTIONS = [
@@ -116,6 +136,7 @@ const OPTIONS = [
   'onBatch',
   'onEpoch',
   'onProgress',
+  'diagnostics',
 ];
 
 /** @throws GradmillError for all that can be wrong before data is read; the signal's reason when it is aborted already */
@@ -147,6 +168,7 @@ export function prepareFit(jobs: Jobs, x: TensorInput, y: TensorInput, options: 
     onBatch: checkCallback('onBatch', given.onBatch),
     onEpoch: checkCallback('onEpoch', given.onEpoch),
     onProgress: checkCallback('onProgress', given.onProgress),
+    diagnostics: given.diagnostics === undefined ? undefined : checkDiagnostics(given.diagnostics),
   };
   if (checked.batchSize > rows)
     throw new GradmillError('invalid-argument', `fit: batchSize: expected at most the ${rows} rows to train on, got ${checked.batchSize}`);
@@ -166,6 +188,16 @@ function checkCallback<T>(name: string, given: T): T {
   if (given !== undefined && typeof given !== 'function')
     throw new GradmillError('invalid-argument', `fit: ${name}: expected a function, got ${show(given)}`);
   return given;
+}
+
+function checkDiagnostics(given: DiagnosticsOptions): PreparedFit['diagnostics'] {
+  const checked = checkOptions('fit: diagnostics', given, ['every', 'onSample', 'paths']);
+  const every = wholeNumber('fit: diagnostics: every', checked.every ?? 100, 1);
+  const paths = flag('fit: diagnostics: paths', checked.paths ?? false);
+  if (paths && every !== 1)
+    throw new GradmillError('invalid-argument', `fit: diagnostics: paths needs every: 1, as a path has all steps; got every: ${every}`);
+  checkCallback('diagnostics: onSample', checked.onSample);
+  return { ...checked, every, paths };
 }
 
 /** @throws GradmillError 'invalid-argument' */
@@ -210,6 +242,8 @@ class Fit {
   readonly #batches: number;
   readonly #started = performance.now();
   #lastProgress = this.#started;
+  readonly #samples: DiagnosticsSample[] = [];
+  #paths: Paths | undefined;
 
   constructor(jobs: Jobs, fit: PreparedFit, pause: Pause, stop: AbortController, log?: (record: LogRecord) => Promise<void>) {
     this.#jobs = jobs;
@@ -230,6 +264,8 @@ class Fit {
     if (validation) await this.#evaluate(validation, 0, true);
 
     const order = shuffle ? memory.order(rows) : undefined;
+    const { measures } = this.#watchPlan(data) ?? {};
+    if (measures && this.#fit.diagnostics?.paths) this.#paths = new Paths(this.#jobs.runtime, measures);
     const reports: EpochReport[] = [];
     const printer = verbose ? platform().progress() : undefined;
     const show = (report: ProgressReport): void => {
@@ -248,7 +284,11 @@ class Fit {
     } finally {
       printer?.end();
     }
-    return historyOf(reports);
+    return {
+      ...historyOf(reports),
+      ...(this.#fit.diagnostics && { diagnostics: this.#samples }),
+      ...(this.#paths && { paths: this.#paths.units }),
+    };
   }
 
   /** One epoch's steps. */
@@ -300,13 +340,39 @@ class Fit {
     const watched = !onBatch && (print ?? onProgress) !== undefined;
     const timer = watched ? setInterval(() => progress(jobs.progress), PROGRESS_MILLISECONDS) : undefined;
     try {
-      await jobs.run(`train:${data.kind}`, batchSize, sets, { rows, firstBatch, signal, afterBatch });
+      await jobs.run(`train:${data.kind}`, batchSize, sets, { rows, firstBatch, signal, watch: this.#watch(epoch, data), afterBatch });
     } finally {
       clearInterval(timer);
     }
     if (!onBatch) progress(batches);
     const seconds = (performance.now() - started) / 1000;
     return { epoch, epochs, ...jobs.evaluation, seconds, samplesPerSecond: rows / seconds };
+  }
+
+  #watchPlan({ kind }: LoadedExamples): { readonly kind: PlanKind; readonly measures: Measures | undefined } | undefined {
+    const { diagnostics, batchSize } = this.#fit;
+    if (!diagnostics) return undefined;
+    const watch = `${diagnostics.paths ? 'trace' : 'watch'}:${kind}` as const;
+    return { kind: watch, measures: this.#jobs.runtime.plan(watch, batchSize).measures };
+  }
+
+  /** How steps are measured, if they are. */
+  #watch(epoch: number, data: LoadedExamples): Watch | undefined {
+    const { diagnostics } = this.#fit;
+    const plan = this.#watchPlan(data);
+    if (!diagnostics || !plan) return undefined;
+    const { every, onSample } = diagnostics;
+    const { runtime } = this.#jobs;
+    const afterStep = async (step: number): Promise<void> => {
+      const { measures } = this.#watchPlan(data) ?? {};
+      if (!measures) return;
+      const sample = { epoch, step, loss: runtime.batchLoss, layers: measures.sample(runtime) };
+      this.#samples.push(sample);
+      this.#paths?.step(measures);
+      await this.#log?.({ type: 'diagnostics', ...sample });
+      if (onSample) await this.#callback(() => onSample(sample));
+    };
+    return { kind: plan.kind, every, afterStep };
   }
 
   /** Nobody awaits onProgress: what it throws, or rejects with, becomes the reason to stop. */

@@ -42,8 +42,17 @@ export interface RunRange {
   readonly onlyCheck?: boolean;
   /** Stops the run before its next batch. */
   readonly signal?: AbortSignal;
+  /** Every so many steps of this fit, from its first on, one is done by the watch plan. */
+  readonly watch?: Watch | undefined;
   /** Awaited after every batch of the run, counted from 1; may run others. A job a batch then, else as few as can be. */
   readonly afterBatch?: ((batch: number, rows: number) => Promise<void>) | undefined;
+}
+
+export interface Watch {
+  readonly kind: PlanKind;
+  readonly every: number;
+  /** Awaited after a watched step of this fit, counted from 1, while what its plan measured is still there. */
+  readonly afterStep: (step: number) => Promise<void>;
 }
 
 /** A piece of a run that one call of the engine does. */
@@ -132,18 +141,23 @@ export class Jobs {
    * @throws the signal's reason; GradmillError for what the engine found in data, loss or weights, or 'buffer-detached'
    */
   async run(kind: PlanKind, batch: number, sets: RunSets, range: RunRange): Promise<void> {
-    const { firstRow = 0, rows, firstBatch = 0, onlyCheck = false, signal, afterBatch } = range;
+    const { firstRow = 0, rows, firstBatch = 0, onlyCheck = false, signal, watch, afterBatch } = range;
     if (batch > LARGEST_SIZE) throw new GradmillError('size-overflow', `a batch of ${batch} rows: expected at most ${LARGEST_SIZE}`);
     this.#batchesBefore = 0;
     this.runtime.clearControl();
     let batches = 0;
     for await (const piece of piecesOf(sets, batch, { firstRow, rows, signal })) {
-      const most = afterBatch ? batch : piece.rows;
-      for (let at = 0; at < piece.rows; at += most) {
+      for (let at = 0; at < piece.rows;) {
+        const step = firstBatch + batches;
+        const unwatched = watch ? (watch.every - (step % watch.every)) % watch.every : Infinity;
+        const most = afterBatch || unwatched === 0 ? batch : unwatched * batch;
         const part = { ...piece, firstRow: piece.firstRow + at, rows: Math.min(most, piece.rows - at) };
         this.#batchesBefore = batches;
-        await this.#start({ kind, batch, piece: part, firstBatch: firstBatch + batches, onlyCheck, signal });
+        const job = { kind: watch && unwatched === 0 ? watch.kind : kind, batch, piece: part, firstBatch: step, onlyCheck, signal };
+        await this.#start(job);
+        at += part.rows;
         batches += Math.ceil(part.rows / batch);
+        if (unwatched === 0) await watch?.afterStep(step + 1);
         await afterBatch?.(batches, part.rows);
       }
     }

@@ -39,7 +39,11 @@ export type OpName =
   | 'randomUniform'
   | 'randomNormal'
   | 'randomTruncatedNormal'
-  | 'orthogonalize';
+  | 'orthogonalize'
+  | 'statistics'
+  | 'histogram'
+  | 'columnDistances'
+  | 'spectralNorm';
 
 /** One op as the engine describes it: the strings of native/ops.h. */
 export interface OpText {

@@ -108,6 +108,7 @@ export class Plan {
   #kept = new Set<Tensor>();
   #scope = '';
   #names = new Map<string, number>();
+  #activations = new Map<Tensor, { readonly z: Tensor; readonly activation: Activation }>();
 
   /** @param batch largest number of rows; @param training whether backward rules are wanted */
   constructor(
@@ -188,7 +189,14 @@ export class Plan {
   }
 
   activate(x: Tensor, activation: Activation): Tensor {
-    return this.#map('activate', x, {}, { activation: activation.code, parameter: activation.parameter });
+    const y = this.#map('activate', x, {}, { activation: activation.code, parameter: activation.parameter });
+    this.#activations.set(y, { z: x, activation });
+    return y;
+  }
+
+  /** What made y = a(z), if `activate` did. */
+  activationOf(y: Tensor): { readonly z: Tensor; readonly activation: Activation } | undefined {
+    return this.#activations.get(y);
   }
 
   /** dY ⊙ a'(v), v the activation's output or, where the derivative needs it, its input. */

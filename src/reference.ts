@@ -408,12 +408,71 @@ const ops: Record<OpName, Op> = {
     });
     vectors.forEach((vector, v) => vector.forEach((value, i) => (y[v * next + i * along] = gain * value)));
   },
+
+  // ── Measuring ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+  statistics({ m, n, needed: { x, statistics }, optional: { minus }, set: { threshold } }) {
+    const values = differences(x, minus, range(0, m * n));
+    if (values.length === 0) {
+      statistics.fill(0);
+      return;
+    }
+    const mean = meanOf(values);
+    const share = (holds: (value: number) => boolean) => values.filter(holds).length / values.length;
+    statistics.set([
+      mean,
+      meanOf(values.map((value) => (value - mean) ** 2)),
+      meanOf(values.map((value) => value ** 2)),
+      Math.min(...values),
+      Math.max(...values),
+      share((value) => value === 0),
+      share((value) => Math.abs(value) < threshold),
+      values.length,
+    ]);
+  },
+
+  histogram({ m, n, needed: { x, statistics, counts } }) {
+    const [, , , low, high] = statistics;
+    counts.fill(0);
+    for (const value of x.subarray(0, m * n)) {
+      if (!(value >= low && value <= high)) continue;
+      counts[low === high ? 0 : Math.min(Math.floor((value - low) * (32 / (high - low))), 31)]++;
+    }
+  },
+
+  columnDistances({ m, n, needed: { x, from, squares } }) {
+    for (let j = 0; j < n; j++) squares[j] = sum(range(0, m).map((i) => (x[i * n + j] - from[i * n + j]) ** 2));
+  },
+
+  spectralNorm({ m, n, needed: { x, v, square, next, work }, set: { iterations } }) {
+    const norm = (values: readonly number[]) => Math.sqrt(sum(values.map((value) => value ** 2)));
+    square[0] = 0;
+    next.set(v);
+    for (let iteration = 0; iteration < iterations; iteration++) {
+      const before = Array.from(next);
+      const image = range(0, m).map((i) => sum(before.map((value, j) => x[i * n + j] * value)));
+      const back = before.map((_, j) => sum(image.map((value, i) => x[i * n + j] * value)));
+      const largest = Math.max(...back.map(Math.abs), 0);
+      square[0] = norm(before) === 0 ? 0 : (norm(image) / norm(before)) ** 2;
+      work.set(before);
+      next.set(largest === 0 ? before : back.map((value) => value / 2 ** Math.floor(Math.log2(largest))));
+    }
+  },
 };
 
 function sum(values: Iterable<number>): number {
   let total = 0;
   for (const value of values) total += value;
   return total;
+}
+
+function meanOf(values: readonly number[]): number {
+  return sum(values) / values.length;
+}
+
+/** Elements of x, or of x − minus. */
+function differences(x: Float64Array, minus: Float64Array | undefined, elements: readonly number[]): number[] {
+  return elements.map((at) => x[at] - (minus ? minus[at] : 0));
 }
 
 function range(start: number, count: number): number[] {

@@ -10,6 +10,7 @@ import { type DataSet, feed } from './dataset.js';
 import type { Engine, EngineMemory, EngineProgram } from './engine.js';
 import { GradmillError } from './errors.js';
 import { type Loss, recordAccuracy, recordLoss, type Target } from './losses.js';
+import { type MeasureOptions, Measures } from './measure.js';
 import type { Optimizer, WeightRanges } from './optimizers.js';
 import { ALIGNMENT, FEED, type Parameter, Plan, Tensor, type TrainableParameter } from './plan.js';
 import type { InputScaling } from './scaling/input-scaling.js';
@@ -17,7 +18,35 @@ import type { InputScaling } from './scaling/input-scaling.js';
 /** How a batch's targets are held: class labels or rows like the prediction's. */
 export type TargetKind = 'labels' | 'rows';
 
-export type PlanKind = 'predict' | `${'train' | 'evaluate' | 'gradients'}:${TargetKind}` | `measure:${string}`;
+interface Purpose {
+  /** Layers record as for training, with their backward rules. */
+  readonly training: boolean;
+  /** Weights change, and whatever else layers keep. */
+  readonly updates: boolean;
+  readonly measures?: MeasureOptions;
+}
+
+/** What plans are for. Those that measure while they train come back to power iteration; who asks once wants to know. */
+const PURPOSES = {
+  predict: { training: false, updates: false },
+  evaluate: { training: false, updates: false },
+  train: { training: true, updates: true },
+  /** A training step that measures. */
+  watch: { training: true, updates: true, measures: { powerInstructions: 1, unitSteps: false } },
+  /** The same, and how far each unit's weights go. */
+  trace: { training: true, updates: true, measures: { powerInstructions: 1, unitSteps: true } },
+  gradients: { training: true, updates: false },
+  /** What a training step would measure. */
+  flow: { training: true, updates: false, measures: { powerInstructions: 16, unitSteps: false } },
+  /** What a forward pass measures: in prediction, in training. */
+  activations: { training: false, updates: false, measures: { powerInstructions: 0, unitSteps: false } },
+  trainingActivations: { training: true, updates: false, measures: { powerInstructions: 0, unitSteps: false } },
+  /** What a Measurement says. */
+  measure: { training: false, updates: false },
+} as const satisfies Record<string, Purpose>;
+
+type Forward = 'predict' | 'activations' | 'trainingActivations';
+export type PlanKind = Forward | `${Exclude<keyof typeof PURPOSES, Forward | 'measure'>}:${TargetKind}` | `measure:${string}`;
 
 /** What a diagnostic measures of the forward pass, as a plan of its own. */
 export interface Measurement {
@@ -49,6 +78,8 @@ interface LoadedPlan {
   readonly outputs: readonly Tensor[];
   /** What a 'measure' plan's Measurement returned. */
   readonly measured: readonly Tensor[];
+  /** Of plans that measure layer by layer. */
+  readonly measures: Measures | undefined;
 }
 
 /** The engine's Fault codes. */
@@ -181,12 +212,14 @@ export class Runtime {
   }
 
   #record(kind: PlanKind, batch: number): LoadedPlan {
-    const [purpose, detail = ''] = kind.split(':') as ['predict' | 'train' | 'evaluate' | 'gradients' | 'measure', string | undefined];
-    const measurement = purpose === 'measure' ? this.#measurements.get(detail) : undefined;
+    const [name, detail = ''] = kind.split(':') as [keyof typeof PURPOSES, string | undefined];
+    const purpose: Purpose = PURPOSES[name];
+    const measurement = name === 'measure' ? this.#measurements.get(detail) : undefined;
     const target = detail === 'labels' || detail === 'rows' ? detail : undefined;
     const training = this.#training;
-    const updates = purpose === 'train';
-    const plan = new Plan(this.engine.ops, batch, updates || purpose === 'gradients' || measurement?.training === true, { updates });
+    const { updates } = purpose;
+    const plan = new Plan(this.engine.ops, batch, measurement?.training ?? purpose.training, { updates });
+    const measures = purpose.measures && new Measures(plan, this.#seed, purpose.measures);
     const [mean, scale] = this.#inputScaling ?? [];
     const x = new Tensor('x', ['batch', this.columns]);
     plan.scope('input', () =>
@@ -195,15 +228,18 @@ export class Runtime {
     const targets = target && plan.scope('target', () => this.#gatherTarget(plan, target));
     const gathers = plan.instructions.length;
     let y = x;
-    const outputs = this.layers.map(({ name, built }) => (y = plan.scope(name, () => built.record(plan, y))));
+    const outputs = this.layers.map((layer) => {
+      const input = y;
+      y = plan.scope(layer.name, () => layer.built.record(plan, input));
+      measures?.layer(layer, input, y);
+      return y;
+    });
     const lossGradients: Tensor[] = [];
     const measured = measurement ? plan.scope('measure', () => measurement.record(plan, [x, ...outputs])) : [];
     for (const tensor of measured) plan.keep(tensor);
-    if (measurement) {
-      // Nothing else is wanted.
-    } else if (!targets) {
+    if (name === 'predict') {
       plan.scope('output', () => plan.emit('scatter', y.shape, { x: y }, { feed: FEED.output }));
-    } else {
+    } else if (targets) {
       if (!training) throw new GradmillError('not-compiled', 'compile the model first: it has no loss yet');
       const dPrediction = plan.scope('loss', () => {
         const out = { loss: this.#loss, totals: this.#totals, seed: this.#lossSeed };
@@ -212,22 +248,25 @@ export class Runtime {
       });
       if (dPrediction) {
         const gradients = plan.differentiate(y, dPrediction);
-        if (purpose === 'gradients') {
+        measures?.gradients(gradients);
+        if (updates) {
+          plan.recordUpdates();
+          measures?.beforeUpdate();
+          if (this.trainable.length > 0) plan.scope('optimizer', () => this.#recordUpdate(plan, training.optimizer));
+          measures?.afterUpdate();
+        } else if (!measures) {
           for (const tensor of [x, ...outputs]) {
             const gradient = gradients.get(tensor);
             if (!gradient) continue;
             plan.keep(gradient);
             lossGradients.push(gradient);
           }
-        } else {
-          plan.recordUpdates();
-          if (this.trainable.length > 0) plan.scope('optimizer', () => this.#recordUpdate(plan, training.optimizer));
         }
       }
     }
     const end = plan.finish(this.#stateEnd, { fuse: training?.fuse ?? true });
     this.#reserve(end);
-    return { plan, program: this.#load(plan), gathers, lossGradients, outputs: [x, ...outputs], measured };
+    return { plan, program: this.#load(plan), gathers, lossGradients, outputs: [x, ...outputs], measured, measures };
   }
 
   /** One update of all weights. Masks come first and last: nothing between makes a pruned weight count, or live. */
@@ -310,6 +349,14 @@ export class Runtime {
   /** A view for immediate use. */
   floats(tensor: Tensor, batch = 1): Float32Array {
     return this.#view(tensor, Float32Array, batch);
+  }
+
+  doubles(tensor: Tensor): Float64Array {
+    return this.#view(tensor, Float64Array);
+  }
+
+  words(tensor: Tensor): Uint32Array {
+    return this.#view(tensor, Uint32Array);
   }
 
   /** Gives a weight new values; what is pruned stays 0. */

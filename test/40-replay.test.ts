@@ -14,6 +14,7 @@ import {
   constant,
   dense,
   groupLasso,
+  type DiagnosticsOptions,
   heNormal,
   l1,
   l2,
@@ -103,6 +104,7 @@ interface Network {
   readonly scaled?: boolean;
   /** Before anything runs. */
   readonly prepare?: (model: Sequential) => Promise<unknown>;
+  readonly diagnostics?: DiagnosticsOptions;
 }
 
 /** What a model does in its life: it draws weights, checks its data, trains, evaluates, takes gradients, predicts. */
@@ -114,7 +116,8 @@ async function live(network: Network): Promise<void> {
   await network.prepare?.(model);
   const y = network.y ?? (resolveLoss(loss).classes ? numbers(rows, 5, 0, units).map(Math.floor) : numbers(rows * units, 5, 0, 1));
   const [inputs, targets] = [network.x ?? numbers(rows * columns, 3), y].map((data) => tensor(data, [rows, data.length / rows]));
-  await model.fit(inputs, targets, { epochs: network.epochs ?? 1, batchSize: batch, shuffle: network.shuffle ?? false });
+  const { epochs = 1, shuffle = false, diagnostics } = network;
+  await model.fit(inputs, targets, { epochs, batchSize: batch, shuffle, ...(diagnostics && { diagnostics }) });
   await model.evaluate(inputs, targets, { batchSize: batch });
   await model.gradients(inputs, targets);
   await model.predict(inputs);
@@ -226,6 +229,12 @@ describe('the smallest and the largest parts', () => {
           plan.emit('softThreshold', [n], { x: mask, hyper }, { lambda: 0.9 });
           plan.emit('applyMask', [n], { x: state([n]), mask });
           plan.emit('addScaled', [n], { y: state([n]), x: state([n]) }, { scale: 0.3 });
+          const statistics = state([8], 'f64');
+          plan.emit('statistics', [2, n], { x, minus: y, statistics }, { threshold: 0.5 });
+          plan.emit('histogram', [2, n], { x, statistics, counts: state([32], 'u32') });
+          plan.emit('columnDistances', [2, n], { x, from: y, squares: state([n], 'f64') });
+          const [v, next, work] = [state([n]), state([n]), state([n])];
+          plan.emit('spectralNorm', [2, n], { x, v, square: state([1], 'f64'), next, work }, { iterations: 3 });
         }
       }),
     );
@@ -279,6 +288,8 @@ describe('the smallest and the largest parts', () => {
         plan.emit('applyMask', p.shape, { x: p, mask: g });
         plan.emit('addScaled', p.shape, { y: p, x: g }, { scale: 0.3 });
         plan.emit('shrinkColumns', [3, 10_001], { x: state([3, 10_001]), hyper }, { lambda: 0.5 });
+        const [w, from] = [state([300, 101]), state([300, 101])];
+        plan.emit('columnDistances', [300, 101], { x: w, from, squares: state([101], 'f64') });
         const seed = state([4], 'u32');
         for (const op of ['randomNormal', 'randomTruncatedNormal'] as const)
           plan.emit(op, p.shape, { y: state(p.shape), state: seed }, { stream: 3, mean: 0.1, standardDeviation: 2 });
@@ -318,6 +329,22 @@ describe('activations', () => {
         batch: 37,
         x: spread,
         optimizer,
+      }),
+    );
+  });
+});
+
+describe('what is measured', () => {
+  test.each([{ every: 2 }, { every: 1, paths: true }])('%o', async (diagnostics) => {
+    await check(`measured-${diagnostics.every}`, () =>
+      live({
+        layers: [dense({ units: 33, activation: 'relu' }), activation('gelu'), dense({ units: 3, activation: 'softmax' })],
+        columns: 18,
+        units: 3,
+        rows: 45,
+        batch: 10,
+        loss: 'categoricalCrossEntropy',
+        diagnostics,
       }),
     );
   });

@@ -33,6 +33,9 @@ const pick = <T>(random: Random, choices: readonly T[]): T => choices[random.int
 const seed = (random: Random) => Float32Array.of(pick(random, [1, 1, -2, 0.37]));
 const state = (random: Random) => Uint32Array.from({ length: 4 }, (_, i) => (i < 3 ? random.integer(2 ** 32) : 0));
 
+/** Numbers of which a fifth are 0. */
+const spiked = (random: Random, count: number) => random.floats(count, -3, 3).map((value) => (random.integer(5) === 0 ? 0 : value));
+
 /** Half of the cases run fewer rows than there is room for. */
 function batchOf(random: Random, dim: number, size: number): Pick<OpCase, 'batch'> {
   return size === 0 || random.integer(2) === 0 ? {} : { batch: { dim, rows: 1 + random.integer(size) } };
@@ -291,4 +294,19 @@ const makers: Record<OpName, Maker> = {
     for (let i = 0; i < Math.min(m, n); i++) y[i * n + i] += 2 * Math.sqrt(Math.max(m, n));
     return { dims: [m, n], immediates: { gain: random.uniform(0.5, 2) }, operands: { y } };
   },
+  statistics: rowwise((random, m, n) => ({
+    immediates: { threshold: random.uniform(0, 1) },
+    operands: { x: spiked(random, m * n), minus: random.integer(2) === 0 ? undefined : random.floats(m * n, -2, 2) },
+  })),
+  histogram: rowwise((random, m, n) => {
+    const x = random.floats(m * n, -3, 5);
+    // Of the elements themselves, or of some others.
+    const [low, high] = random.integer(2) === 0 ? [Math.min(...x), Math.max(...x)] : [random.uniform(-4, 1), random.uniform(1, 6)];
+    return { operands: { x, statistics: Float64Array.of(0, 1, 1, low, high, 0, 0, m * n) } };
+  }),
+  columnDistances: rowwise((random, m, n) => ({ operands: { x: random.floats(m * n), from: random.floats(m * n) } })),
+  spectralNorm: rowwise((random, m, n) => ({
+    immediates: { iterations: 1 + random.integer(3) },
+    operands: { x: random.floats(m * n), v: random.floats(n) },
+  })),
 };

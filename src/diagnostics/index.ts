@@ -13,3 +13,5 @@ export { initReport, type InitLayerReport, type InitReport } from './initializat
 export { type InputColumnReport, inputReport, type InputReport, type InputReportOptions } from './inputs.js';
 export { preflight, type PreflightCheck, type PreflightOptions, type PreflightReport } from './preflight.js';
 export { type DeadUnits, deadUnits, type DuplicateUnits, duplicateUnits, type SignAgreement, signAgreement } from './units.js';
+export { activationStats, type ActivationStatsOptions, gradientFlow } from './gradient-flow.js';
+export type { DiagnosticsSample, Distribution, Factor, GradientFlow, LayerActivations, LayerFlow, UnitPaths } from './types.js';

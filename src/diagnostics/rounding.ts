@@ -345,7 +345,78 @@ const rules: Record<OpName, Rule> = {
   randomTruncatedNormal: ({ m, immediates: { mean, standardDeviation } }) => ({ y: each(m, () => abs(mean) + 6 * standardDeviation) }),
   // Of vectors far from dependent, as the cases are: each is rounded against all before it.
   orthogonalize: ({ m, n, immediates: { gain } }) => ({ y: each(m * n, () => gain * root(Math.min(m, n))) }),
+  statistics({ m, n, immediates: { threshold }, before: { x }, optional: { minus }, after: { statistics }, errors }) {
+    const count = m * n;
+    const [values, error] = measured(x, minus, errors, range(0, count));
+    const [mean, variance, square, low, high] = statistics;
+    const spread = moments(values, error, mean);
+    return {
+      statistics: Float64Array.of(
+        spread.mean,
+        (root(count) + 3) * variance + spread.squares / Math.max(count, 1),
+        (root(count) + 2) * square + (2 * total(count, (i) => abs(values[i]) * error[i])) / Math.max(count, 1),
+        minus ? abs(low) : 0,
+        minus ? abs(high) : 0,
+        0,
+        near(values, error, threshold) / Math.max(count, 1) / UNIT,
+        0,
+      ),
+    };
+  },
+  histogram: () => ({}),
+  columnDistances: ({ m, n, before: { x, from }, after: { squares }, errors }) => ({
+    squares: squares.map(
+      (square, j) =>
+        square + 2 * total(m, (i) => abs(x[i * n + j] - from[i * n + j]) * (of(errors.x)(i * n + j) + of(errors.from)(i * n + j))),
+    ),
+  }),
+  spectralNorm({ m, n, immediates: { iterations }, before: { x, v }, after: { square, next }, errors }) {
+    let [y, error] = [Array.from(v), Array.from(v, (_, j) => of(errors.v)(j))];
+    let [off, before] = [0, error];
+    for (let iteration = 0; iteration < iterations; iteration++) {
+      const image = range(0, m).map((i) => total(n, (j) => x[i * n + j] * y[j]));
+      const imageError = range(0, m).map(
+        (i) => root(n) * total(n, (j) => abs(x[i * n + j] * y[j])) + Math.sqrt(total(n, (j) => (x[i * n + j] * error[j]) ** 2)),
+      );
+      const length = total(n, (j) => y[j] ** 2);
+      before = error;
+      const share = total(m, (i) => image[i] ** 2) / length;
+      off = (2 * total(m, (i) => abs(image[i]) * imageError[i]) + 2 * share * total(n, (j) => abs(y[j]) * error[j])) / length + share;
+      const back = range(0, n).map((j) => total(m, (i) => x[i * n + j] * image[i]));
+      error = back.map((_, j) => root(m) * total(m, (i) => abs(x[i * n + j] * image[i])) + Math.sqrt(total(m, (i) => (x[i * n + j] * imageError[i]) ** 2))); // prettier-ignore
+      const largest = Math.max(...back.map(abs), 0);
+      if (largest === 0) break;
+      const scale = 2 ** -Math.floor(Math.log2(largest));
+      [y, error] = [back.map((value) => value * scale), error.map((value) => value * scale)];
+    }
+    return { square: square.map(() => off), next: next.map((_, j) => error[j]), work: next.map((_, j) => before[j]) };
+  },
 };
+
+const range = (start: number, count: number) => Array.from({ length: count }, (_, i) => start + i);
+
+/** Elements of x, or of x − minus, and their errors. */
+function measured(
+  x: Float64Array,
+  minus: Float64Array | undefined,
+  errors: Partial<Values>,
+  elements: readonly number[],
+): [values: number[], errors: number[]] {
+  const values = elements.map((at) => x[at] - (minus ? minus[at] : 0));
+  return [values, elements.map((at, i) => of(errors.x)(at) + (minus ? abs(values[i]) : 0))];
+}
+
+/** What rounding costs the mean, and the squares around it: those of a mean that is off grow by its error squared. */
+function moments(values: readonly number[], error: readonly number[], mean: number): { mean: number; squares: number } {
+  const count = values.length;
+  const sums = root(count) * total(count, (i) => abs(values[i])) + Math.sqrt(total(count, (i) => error[i] ** 2));
+  const off = sums / Math.max(count, 1) + abs(mean);
+  return { mean: off, squares: 2 * total(count, (i) => abs(values[i] - mean) * error[i]) + LIMIT * UNIT * count * off ** 2 };
+}
+
+/** Numbers that rounding may take across ±threshold. */
+const near = (values: readonly number[], error: readonly number[], threshold: number) =>
+  values.filter((value, i) => error[i] > 0 && abs(abs(value) - threshold) <= LIMIT * UNIT * error[i]).length;
 
 /** p − learningRate·g/(√square + epsilon), square = old + share·g². */
 function rootOptimizer(

@@ -57,9 +57,12 @@ export interface GradientFlow {
   /** RMS of the loss gradient at the input, after input scaling. */
   readonly inputGradientRms: number;
   readonly layers: LayerFlow[];
-  /** Geometric factor a layer on the way back from the loss, by least squares on log RMS of the layers' loss gradients; NaN where fewer than two are above 0. */
+  /**
+   * Geometric factor a layer on the way back from the loss, by least squares on log RMS of 𝓛' at the input and each layer's
+   * output; NaN where fewer than two are above 0.
+   */
   readonly decayPerLayer: number;
-  /** RMS of 𝓛' at the first layer's output over that at the last one's. */
+  /** RMS of 𝓛' at the input over that at the last layer's output. */
   readonly firstOverLast: number;
 }
 
@@ -70,4 +73,15 @@ export interface DiagnosticsSample {
   readonly step: number;
   readonly loss: number;
   readonly layers: (LayerFlow & Pick<LayerActivations, 'before' | 'after' | 'saturation' | 'meanShift'>)[];
+}
+
+/** How far each unit's incoming weights went, step by step, and how far they came. */
+export interface UnitPaths {
+  readonly layer: string;
+  /** Σ over the steps of ‖w after − w before‖, w the unit's column of the kernel. */
+  readonly length: number[];
+  /** ‖w after the last step − w before the first‖ */
+  readonly displacement: number[];
+  /** length / displacement: 1 on a straight line, large where weights zig-zag; 0 where they stood still. */
+  readonly lengthOverDisplacement: number[];
 }

@@ -1,0 +1,327 @@
+// fit({ diagnostics }): what is measured while a model trains is what happened, and training does not change by a bit.
+import { afterEach, describe, expect, test } from 'vitest';
+import { gradientFlow } from '../src/diagnostics/index.js';
+import {
+  adam,
+  type DiagnosticsOptions,
+  dense,
+  type FitOptions,
+  type History,
+  l1,
+  l2,
+  type LogRecord,
+  type Optimizer,
+  sequential,
+  type Sequential,
+  sgd,
+  tensor,
+} from '../src/index.js';
+import { pruneByMagnitude } from '../src/pruning/index.js';
+import { Window } from '../src/window.js';
+import { bitsOf } from './bits.js';
+import { ran, Random } from './engines.js';
+import { refusal } from './refusal.js';
+
+const [rows, columns, classes] = [130, 7, 4];
+const random = new Random(2);
+const x = tensor(random.floats(rows * columns, -2, 2), [rows, columns]);
+const labels = random.labels(rows, classes);
+const targets = tensor(random.floats(rows * classes), [rows, classes]);
+
+interface Setting {
+  readonly threads?: number;
+  readonly fuse?: boolean;
+  readonly strict?: boolean;
+  readonly optimizer?: Optimizer;
+  readonly wide?: number;
+}
+
+function network({ threads = 1, fuse = true, strict = false, optimizer = adam({ learningRate: 0.01 }), wide = 19 }: Setting = {}) {
+  const layers = [dense({ units: wide, activation: 'gelu' }), dense({ units: 11, activation: 'relu' }), dense({ units: classes })];
+  const model = sequential({ inputShape: [columns], seed: 5, layers });
+  model.compile({ optimizer, loss: 'softmaxCrossEntropy', metrics: ['accuracy'], threads, fuse, strict });
+  return model;
+}
+
+const rms = (values: ArrayLike<number>) => Math.sqrt(Array.from(values).reduce((sum, value) => sum + value * value, 0) / values.length);
+/** The same numbers, whatever the clock said. */
+const numbersOf = ({ loss, accuracy, valLoss }: History) => ({ loss, accuracy, valLoss });
+const kernelsOf = (model: Sequential) => model.weights.filter(({ name }) => name.endsWith('/kernel')).map(({ data }) => data);
+
+const usual = Window.bytes;
+afterEach(() => {
+  Window.bytes = usual;
+});
+
+describe(`training does not change by a bit (${ran})`, () => {
+  const life = async (setting: Setting, options: FitOptions) => {
+    const model = network(setting);
+    const history = await model.fit(x, labels, { epochs: 3, batchSize: 16, validationSplit: 0.1, ...options });
+    return { weights: bitsOf(model.weights), figures: numbersOf(history), evaluation: await model.evaluate(x, labels) };
+  };
+
+  const settings: Setting[] = [true, false].flatMap((fuse) => [true, false].map((strict) => ({ fuse, strict })));
+  const optimizers = [adam({ clipGlobalNorm: 0.5 }), sgd({ learningRate: 0.1, momentum: 0.9, clipValue: 0.01 })];
+
+  test.each(settings)('%o', async (setting) => {
+    for (const optimizer of optimizers) {
+      const off = await life({ ...setting, optimizer }, {});
+      for (const threads of [1, 2, 3, 4])
+        for (const every of [1, 3, 1000])
+          expect(await life({ ...setting, optimizer, threads }, { diagnostics: { every } }), `${threads} threads, every ${every}`).toEqual(
+            off,
+          );
+    }
+  });
+
+  test('on layers wide enough for parts', async () => {
+    const off = await life({ wide: 700 }, { batchSize: 64 });
+    for (const threads of [1, 2, 4]) expect(await life({ wide: 700, threads }, { batchSize: 64, diagnostics: { every: 2 } })).toEqual(off);
+  });
+
+  test('with regularisers and pruned weights, which stay 0', async () => {
+    const run = async (diagnostics?: DiagnosticsOptions) => {
+      const layers = [
+        dense({ units: 20, activation: 'relu', kernelRegularizer: l1(0.01) }),
+        dense({ units: classes, kernelRegularizer: l2(0.1) }),
+      ];
+      const model = sequential({ inputShape: [columns], seed: 2, layers });
+      model.compile({ optimizer: adam({ learningRate: 0.01 }), loss: 'softmaxCrossEntropy' });
+      await pruneByMagnitude(model, { share: 0.5 });
+      await model.fit(x, labels, { epochs: 2, batchSize: 16, ...(diagnostics && { diagnostics }) });
+      return bitsOf(model.weights);
+    };
+    const off = await run();
+    expect(off[0].data.filter((bits) => bits === 0).length).toBeGreaterThanOrEqual(60);
+    for (const every of [1, 4]) expect(await run({ every })).toEqual(off);
+  });
+
+  test('rows targets, no shuffling, a callback a batch; data that streams', async () => {
+    const run = async (options: FitOptions, bytes = usual) => {
+      Window.bytes = bytes;
+      const model = sequential({
+        inputShape: [columns],
+        seed: 1,
+        layers: [dense({ units: 9, activation: 'tanh' }), dense({ units: classes })],
+      });
+      model.compile({ optimizer: sgd(), loss: 'meanSquaredError' });
+      const { diagnostics, ...history } = await model.fit(x, targets, { epochs: 2, batchSize: 8, ...options });
+      return { weights: bitsOf(model.weights), figures: numbersOf(history), steps: diagnostics?.map(({ step }) => step) };
+    };
+    const steps = [1, 6, 11, 16, 21, 26, 31];
+    for (const options of [{ shuffle: false }, { shuffle: true }]) {
+      const off = await run(options);
+      expect(await run({ ...options, diagnostics: { every: 5 } })).toEqual({ ...off, steps });
+      expect(await run({ ...options, diagnostics: { every: 5 }, onBatch: () => undefined })).toEqual({ ...off, steps });
+      expect(await run({ ...options, diagnostics: { every: 5 } }, 2000)).toEqual({ ...off, steps });
+    }
+  });
+});
+
+describe('samples', () => {
+  test('every n-th step from the first on, over all epochs; their losses are the batches’ own', async () => {
+    const losses: number[] = [];
+    const { diagnostics } = await network().fit(x, labels, {
+      epochs: 3,
+      batchSize: 16,
+      diagnostics: { every: 4 },
+      onBatch: ({ loss }) => losses.push(loss),
+    });
+    // 9 batches an epoch, the last of 2 rows.
+    expect(diagnostics?.map(({ epoch, step }) => [epoch, step])).toEqual([
+      [1, 1],
+      [1, 5],
+      [1, 9],
+      [2, 13],
+      [2, 17],
+      [3, 21],
+      [3, 25],
+    ]);
+    expect(diagnostics?.map(({ loss }) => loss)).toEqual([1, 5, 9, 13, 17, 21, 25].map((step) => losses[step - 1]));
+    const short = diagnostics![2].layers[0];
+    expect(short.lossGradientNorm).toBeCloseTo(short.lossGradientRms * Math.sqrt(2 * 19), 12);
+    expect(short.after.histogram.counts.reduce((sum, count) => sum + count, 0)).toBe(2 * 19);
+  });
+
+  test('say what the step did: gradients before it, the update, the ratio of both to the weights', async () => {
+    const model = network({ optimizer: sgd({ learningRate: 0.1 }) });
+    const before = kernelsOf(model);
+    const gradients = await model.gradients(x, labels);
+    const flow = await gradientFlow(model, x, labels);
+    const { diagnostics } = await model.fit(x, labels, { batchSize: rows, shuffle: false, diagnostics: {} });
+    expect(diagnostics).toHaveLength(1);
+    const [{ loss, layers, step, epoch }] = diagnostics!;
+    expect({ loss, step, epoch }).toEqual({ loss: gradients.loss, step: 1, epoch: 1 });
+    const after = kernelsOf(model);
+    layers.forEach(({ updateToWeight, spectralNorm, before: z, after: y, saturation, meanShift, ...rest }, i) => {
+      const change = after[i].map((value, at) => value - before[i][at]);
+      expect(updateToWeight! / (rms(change) / rms(before[i]))).toBeCloseTo(1, 4);
+      // Plain gradient descent: the update is the gradient times 0.1.
+      expect(updateToWeight! / (0.1 * rest.gradientToWeight)).toBeCloseTo(1, 3);
+      const { spectralNorm: exact, ...same } = flow.layers[i];
+      expect(rest).toEqual(same);
+      expect(spectralNorm / exact).toBeGreaterThan(0.85);
+      expect(spectralNorm / exact).toBeLessThan(1 + 1e-5);
+      expect(rest.lossGradientRms / rms(gradients.lossGradients[i].data)).toBeCloseTo(1, 5);
+      expect(z === undefined).toBe(i === 2);
+      expect(y.histogram.counts).toHaveLength(32);
+      expect([saturation, meanShift].every(Number.isFinite)).toBe(true);
+    });
+  });
+
+  test('go into the log', async () => {
+    const records: LogRecord[] = [];
+    const options = { batchSize: 32, diagnostics: { every: 3 }, log: (record: LogRecord) => void records.push(record) };
+    const { diagnostics } = await network().fit(x, labels, options);
+    expect(records.map(({ type }) => type)).toEqual(['start', 'diagnostics', 'diagnostics', 'epoch', 'end']);
+    expect(records.filter(({ type }) => type === 'diagnostics')).toEqual(
+      diagnostics?.map((sample) => ({ type: 'diagnostics', ...sample })),
+    );
+  });
+
+  test('onSample is told of each, may use the model, and is awaited', async () => {
+    const model = network();
+    const seen: [step: number, loss: number][] = [];
+    const onSample: DiagnosticsOptions['onSample'] = async ({ step, loss }) => {
+      await new Promise((resolve) => setTimeout(resolve, 2));
+      await model.evaluate(x, labels);
+      await gradientFlow(model, x, labels);
+      seen.push([step, loss]);
+    };
+    const options = { epochs: 2, batchSize: 32 };
+    const { diagnostics, loss } = await model.fit(x, labels, { ...options, diagnostics: { every: 2, onSample } });
+    expect(seen).toEqual(diagnostics?.map(({ step, loss }) => [step, loss]));
+    expect(loss).toEqual((await network().fit(x, labels, options)).loss);
+  });
+
+  test('what onSample throws ends the fit; so does an abort from it', async () => {
+    const failure = new Error('enough');
+    const throws = () => Promise.reject(failure);
+    await expect(network().fit(x, labels, { diagnostics: { onSample: throws } })).rejects.toBe(failure);
+    const stop = new AbortController();
+    const aborts = () => stop.abort(failure);
+    await expect(network().fit(x, labels, { signal: stop.signal, diagnostics: { onSample: aborts } })).rejects.toBe(failure);
+  });
+
+  test('a watched step that diverges says so like any other', async () => {
+    const message = async (every?: number) => {
+      const model = network({ optimizer: sgd({ learningRate: 1e30 }) });
+      const said = await refusal(() => model.fit(x, labels, { batchSize: 16, ...(every !== undefined && { diagnostics: { every } }) }));
+      // A fused product shows y alone, one that is measured its z too.
+      return said.replace(/\.[yz] \[/, ' [');
+    };
+    const off = await message();
+    expect(off).toMatch(/^diverged: .* in step \d+; /);
+    expect(await message(1)).toBe(off);
+  });
+});
+
+describe('paths of units', () => {
+  test('equal float64 sums over the steps', async () => {
+    const model = network();
+    const [start] = [kernelsOf(model)];
+    const visited = [start];
+    const { paths, diagnostics } = await model.fit(x, labels, {
+      epochs: 2,
+      batchSize: 32,
+      diagnostics: { every: 1, paths: true },
+      onBatch: () => visited.push(kernelsOf(model)),
+    });
+    expect(diagnostics).toHaveLength(10);
+    expect(paths?.map(({ layer }) => layer)).toEqual(['dense1', 'dense2', 'dense3']);
+    paths?.forEach(({ length, displacement, lengthOverDisplacement }, i) => {
+      const units = length.length;
+      const between = (a: Float32Array, b: Float32Array, unit: number) =>
+        Math.sqrt(a.reduce((sum, value, at) => (at % units === unit ? sum + (value - b[at]) ** 2 : sum), 0));
+      length.forEach((way, unit) => {
+        const steps = visited.slice(1).map((kernels, step) => between(kernels[i], visited[step][i], unit));
+        expect(way).toBeCloseTo(
+          steps.reduce((sum, step) => sum + step, 0),
+          9,
+        );
+        expect(displacement[unit]).toBeCloseTo(between(visited.at(-1)![i], start[i], unit), 9);
+        expect(lengthOverDisplacement[unit]).toBe(way === 0 ? 0 : way / displacement[unit]);
+        // No way is shorter than the straight one.
+        expect(way).toBeGreaterThanOrEqual(displacement[unit] * (1 - 1e-12));
+      });
+    });
+  });
+
+  test('weights are those of a fit without', async () => {
+    const [traced, plain] = [network({ threads: 2 }), network()];
+    await traced.fit(x, labels, { batchSize: 16, diagnostics: { every: 1, paths: true } });
+    const history = await plain.fit(x, labels, { batchSize: 16 });
+    expect(bitsOf(traced.weights)).toEqual(bitsOf(plain.weights));
+    expect(history).not.toHaveProperty('paths');
+  });
+});
+
+describe('off', () => {
+  test('nothing is measured, kept or said', async () => {
+    const model = network();
+    const history = await model.fit(x, labels, {});
+    expect(history).not.toHaveProperty('diagnostics');
+    expect(model.plan.toString()).not.toMatch(/statistics|histogram|spectralNorm/);
+  });
+
+  test('options that make no sense are refused', async () => {
+    const fit = (diagnostics: unknown) => refusal(() => network().fit(x, labels, { diagnostics: diagnostics as DiagnosticsOptions }));
+    expect(await fit({ every: 0 })).toBe('invalid-argument: fit: diagnostics: every: expected at least 1, got 0');
+    expect(await fit({ every: 1.5 })).toBe('invalid-argument: fit: diagnostics: every: expected a whole number, got 1.5');
+    expect(await fit({ every: 2, paths: true })).toBe(
+      'invalid-argument: fit: diagnostics: paths needs every: 1, as a path has all steps; got every: 2',
+    );
+    expect(await fit({ each: 5 })).toMatch(/^unknown-name: /);
+    expect(await fit({ onSample: 3 })).toBe('invalid-argument: fit: diagnostics: onSample: expected a function, got 3');
+    expect(await fit(true)).toMatch(/^invalid-argument: fit: diagnostics: expected an object of options, got true/);
+  });
+});
+
+test('a watched step, printed', () => {
+  const model = sequential({ inputShape: [3], layers: [dense({ units: 2, activation: 'tanh' }), dense({ units: 1 })] });
+  model.compile({ optimizer: sgd(), loss: 'meanSquaredError' });
+  return model.fit([[1, 2, 3]], [1], { diagnostics: {} }).then(() => {
+    expect(model.plan.toString()).toMatchInlineSnapshot(`
+      "  0  input        gather               m=batch n=3 → y=x
+        1  target       gather               m=batch n=1 feed=1 → y=t
+        2  dense1       gemm                 m=batch n=2 k=3 activation=2 a=x b=dense1/kernel bias=dense1/bias → c=dense1.z y=dense1.y
+        3  dense1       statistics           m=batch n=2 x=dense1.z → statistics=dense1.statistics
+        4  dense1       histogram            m=batch n=2 x=dense1.z statistics=dense1.statistics → counts=dense1.histogram
+        5  dense1       statistics           m=batch n=2 x=dense1.y → statistics=dense1.statistics2
+        6  dense1       histogram            m=batch n=2 x=dense1.y statistics=dense1.statistics2 → counts=dense1.histogram2
+        7  dense1       fill                 m=2 value=1 → y=dense1.one
+        8  dense1       activationGradient   m=batch n=2 activation=2 dY=dense1.one v=dense1.y → dX=dense1.slope
+        9  dense1       statistics           m=batch n=2 threshold=0.01 x=dense1.slope → statistics=dense1.statistics3
+       10  dense2       gemm                 m=batch n=1 k=2 a=dense1.y b=dense2/kernel bias=dense2/bias → c=dense2.z
+       11  dense2       statistics           m=batch n=1 x=dense2.z → statistics=dense2.statistics
+       12  dense2       histogram            m=batch n=1 x=dense2.z statistics=dense2.statistics → counts=dense2.histogram
+       13  loss         meanSquaredError     m=batch n=1 x=dense2.z t=t seed=lossSeed → rowLoss=loss.rowLoss dX=loss.dX
+       14  loss         lossTotal            m=batch n=1 rowLoss=loss.rowLoss → loss=loss totals=totals
+       15  dense2       gemm                 m=2 n=1 k=batch transpose=1 a=dense1.y b=loss.dX → c=dense2/kernel.grad
+       16  dense2       sumRows              m=batch n=1 x=loss.dX → y=dense2/bias.grad
+       17  dense2       gemm                 m=batch n=2 k=1 transpose=2 a=loss.dX b=dense2/kernel → c=dense2.product2
+       18  dense1       activationGradient   m=batch n=2 activation=2 dY=dense2.product2 v=dense1.y → dX=dense1.dZ
+       19  dense1       gemm                 m=3 n=2 k=batch transpose=1 a=x b=dense1.dZ → c=dense1/kernel.grad
+       20  dense1       sumRows              m=batch n=2 x=dense1.dZ → y=dense1/bias.grad
+       21  dense1       gemm                 m=batch n=3 k=2 transpose=2 a=dense1.dZ b=dense1/kernel → c=dense1.product2
+       22  dense1       statistics           m=batch n=2 x=dense2.product2 → statistics=dense1.statistics4
+       23  dense1       statistics           m=batch n=2 x=dense1.dZ → statistics=dense1.statistics5
+       24  dense1       statistics           m=batch n=3 x=dense1.product2 → statistics=dense1.statistics6
+       25  dense1       statistics           m=3 n=2 x=dense1/kernel → statistics=dense1.statistics7
+       26  dense1       statistics           m=3 n=2 x=dense1/kernel.grad → statistics=dense1.statistics8
+       27  dense1       randomNormal         m=2 stream=4294967294 standardDeviation=1 state=seed → y=dense1.direction
+       28  dense1       spectralNorm         m=3 n=2 iterations=8 x=dense1/kernel v=dense1.direction → square=dense1.square next=dense1.direction2 work=dense1.work
+       29  dense2       statistics           m=batch n=1 x=loss.dX → statistics=dense2.statistics2
+       30  dense2       statistics           m=2 n=1 x=dense2/kernel → statistics=dense2.statistics3
+       31  dense2       statistics           m=2 n=1 x=dense2/kernel.grad → statistics=dense2.statistics4
+       32  dense2       randomNormal         m=1 stream=4294967294 standardDeviation=1 state=seed → y=dense2.direction
+       33  dense2       spectralNorm         m=2 n=1 iterations=8 x=dense2/kernel v=dense2.direction → square=dense2.square next=dense2.direction2 work=dense2.work
+       34  dense1       activate             m=3 n=2 x=dense1/kernel → y=dense1.before
+       35  dense2       activate             m=2 n=1 x=dense2/kernel → y=dense2.before
+       36  optimizer    advance               → hyper=hyper
+       37  optimizer    sgd                  m=64 g=g hyper=hyper → p=p
+       38  dense1       statistics           m=3 n=2 x=dense1/kernel minus=dense1.before → statistics=dense1.statistics9
+       39  dense2       statistics           m=2 n=1 x=dense2/kernel minus=dense2.before → statistics=dense2.statistics5"
+    `);
+  });
+});
