@@ -81,6 +81,8 @@ const char* checkOp(const Instruction& instruction) {
       return immediates[0] < activationLimit ? nullptr : "unknown activation";
     case op_softmax:
     case op_softmaxGradient:
+    case op_layerNormalization:
+    case op_layerNormalizationGradient:
       return instruction.dims[1] ? nullptr : "no columns";
     case op_softmaxCrossEntropy:
     case op_categoricalCrossEntropy:
@@ -123,6 +125,15 @@ double cost(const Step& step) {
     case op_softmax:
     case op_softmaxCrossEntropy:
       return m * n * 1.5;
+    case op_batchNormalization:
+    case op_batchNormalizationGradient:
+    case op_layerNormalization:
+    case op_layerNormalizationGradient:
+      return m * n * 0.6;
+    case op_dropout:
+      return m * n * 5;
+    case op_updateStatistics:
+      return n * 0.5;
     case op_adam:
     case op_rmsprop:
     case op_adagrad:

@@ -6,6 +6,7 @@
 #include "gather.h"
 #include "gemm.h"
 #include "losses.h"
+#include "normalize.h"
 #include "optimizers.h"
 #include "orthogonal.h"
 #include "random.h"

@@ -28,6 +28,28 @@
   /* of each column's finite numbers: mean, variance (of all, two passes), least, greatest; how many are > 0, < 0, finite */  \
   OP(columnStatistics, columns, 1, "m n", "",                                                                                 \
      "x[m*n] mean[n]! variance[n]! low[n]! high[n]! positive[n]! negative[n]! finite[n]!")                                    \
+  /* mean = Σ x/m + Σ (x − Σ x/m)/m, variance = Σ (x − mean)²/m, column by column, rows ascending; */                        \
+  /* y = (x − mean)·(gamma/√(variance + epsilon)) + beta; gamma 1, beta 0 where absent */                                     \
+  OP(batchNormalization, columns, 1, "m n", "epsilon:f32", "x[m*n] gamma[n]? beta[n]? y[m*n]! mean[n]! variance[n]!")         \
+  /* the same y from a mean and a variance that are given */                                                                  \
+  OP(batchNormalizationInference, columns, 1, "m n", "epsilon:f32", "x[m*n] mean[n] variance[n] gamma[n]? beta[n]? y[m*n]!")  \
+  /* with r = 1/√(variance + epsilon) and x̂ = (x − mean)·r: dGamma = Σ dY⊙x̂, dBeta = Σ dY, rows ascending, and */             \
+  /* dX = gamma·r·(dY − dBeta/m − x̂·(dGamma/m)) */                                                                            \
+  OP(batchNormalizationGradient, columns, 1, "m n", "epsilon:f32",                                                            \
+     "dY[m*n] x[m*n] mean[n] variance[n] gamma[n]? dX[m*n]! dGamma[n]!? dBeta[n]!?")                                          \
+  /* moving = momentum·moving + (1 − momentum)·new, the new variance m/(m − 1) times the batch's; stops where not finite */   \
+  OP(updateStatistics, columns, 1, "m n", "momentum:f32", "mean[n] variance[n] movingMean[n]! movingVariance[n]!")            \
+  /* y = (x − mean)·r·gamma + beta, row by row, mean as above, r = 1/√(Σ (x − mean)²/n + epsilon); without `mean` it is 0 */  \
+  OP(layerNormalization, rows, 1, "m n", "epsilon:f32", "x[m*n] gamma[n]? beta[n]? y[m*n]! inverse[m]! mean[m]!?")            \
+  /* with inverse = r, x̂ = (x − mean)·r and g = dY⊙gamma: dX = r·(g − Σ g/n − x̂·(Σ g⊙x̂/n)); without mean there is no Σ g */   \
+  OP(layerNormalizationGradient, rows, 1, "m n", "", "dY[m*n] x[m*n] inverse[m] mean[m]? gamma[n]? dX[m*n]!")                 \
+  /* dGamma[j] = Σ_i (dY⊙x̂)[i,j], rows ascending */                                                                           \
+  OP(layerNormalizationScaleGradient, columns, 1, "m n", "", "dY[m*n] x[m*n] inverse[m] mean[m]? dGamma[n]!")                 \
+  /* mask = u < rate ? 0 : 1/(1 − rate), y = x⊙mask; u a Philox4x32-10 stream, counted by element, keyed by state's seed */   \
+  /* and by hyper's step */                                                                                                   \
+  OP(dropout, elements, 1, "m n", "stream rate:f32", "x[m*n] state[4]:u32 hyper[16]:f64 y[m*n]! mask[m*n]!")                  \
+  /* dX = dY⊙mask */                                                                                                          \
+  OP(dropoutGradient, elements, 1, "m n", "", "dY[m*n] mask[m*n] dX[m*n]!")                                                   \
   /* Losses: rowLoss[i] = Σ_j term(x, t); dX = seed · scale · ∂term/∂x where present; scale = 1 for sum; for mean 1/(m·n) */  \
   /* in elementwise losses and 1/m in the cross-entropies over classes. */                                                    \
   /* (x − t)² */                                                                                                              \

@@ -28,7 +28,7 @@ static inline Block philox(uint64_t counter, uint32_t attempt, uint32_t stream, 
 // In [0, 1), 24 bits.
 static inline float unit(uint32_t word) { return float(int32_t(word >> 8)) * 0x1p-24f; }
 
-// Streams above any tensor's.
+// Streams above any tensor's; dropout's, which src/plan.ts gives out, count from 2³¹.
 constexpr uint32_t shuffleStream = 0xFFFFFFFFu;
 
 // F::lanes blocks of four standard normals: z[w][lane] is element 4·(block + lane) + w. Box–Muller on word pairs.
@@ -87,6 +87,30 @@ static void randomNormal(const Call& call, uint32_t part, uint32_t parts, char*)
 
 static void randomTruncatedNormal(const Call& call, uint32_t part, uint32_t parts, char*) {
   fillNormal(call, part, parts, [](F z) { return le(abs(z), F::set(2.0f)); });
+}
+
+// The step takes the place of the attempts: a training step's mask differs from the last one's, in every plan alike.
+static void dropout(const Call& call, uint32_t part, uint32_t parts, char*) {
+  const Range at = share(size_t(call.m) * call.n, virtualLanes, part, parts);
+  const float *x = floats(call, 0), rate = immediateFloat(call, 1), scale = 1.0f / (1.0f - rate);
+  const uint32_t* seed = static_cast<const uint32_t*>(call.operands[1]);
+  const uint32_t step = uint32_t(uint64_t(static_cast<const double*>(call.operands[2])[10]));
+  float *y = floats(call, 3), *mask = floats(call, 4);
+  for (size_t start = at.begin; start < at.end; start += 4) {
+    const Block b = philox(start / 4, step, call.immediates[0], seed);
+    for (size_t i = 0; i < 4 && start + i < at.end; i++) {
+      mask[start + i] = unit(b.word[i]) < rate ? 0.0f : scale;
+      y[start + i] = x[start + i] * mask[start + i];
+    }
+  }
+}
+
+static void dropoutGradient(const Call& call, uint32_t part, uint32_t parts, char*) {
+  const Range at = share(size_t(call.m) * call.n, virtualLanes, part, parts);
+  const float *dY = floats(call, 0) + at.begin, *mask = floats(call, 1) + at.begin;
+  float* dX = floats(call, 2) + at.begin;
+  forVectors(at.end - at.begin,
+             [&](size_t i, int count) { (F::loadPartial(dY + i, count) * F::loadPartial(mask + i, count)).storePartial(dX + i, count); });
 }
 
 // Fisher–Yates from the identity, so that an epoch's order depends on (seed, epoch) alone.

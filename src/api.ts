@@ -25,9 +25,17 @@ export {
   zeros,
 } from './initializers.js';
 export { activation } from './layers/activation.js';
+export { batchNormalization, type BatchNormalizationOptions } from './layers/batch-normalization.js';
 export { dense, type DenseOptions } from './layers/dense.js';
+export { dropout, type DropoutOptions } from './layers/dropout.js';
 export type { Layer } from './layers/layer.js';
 export type { LogDiagnostics, LogEnd, LogEpoch, LogError, LogRecord, LogStart, LogTarget } from './log.js';
+export {
+  layerNormalization,
+  type LayerNormalizationOptions,
+  rmsNormalization,
+  type RmsNormalizationOptions,
+} from './layers/layer-normalization.js';
 export type { LossName, LossOptions } from './losses.js';
 export type { Evaluation } from './jobs.js';
 export { type CompileOptions, type Gradients, sequential, type Sequential, type SequentialOptions } from './model.js';

@@ -172,6 +172,7 @@ export function prepareFit(jobs: Jobs, x: TensorInput, y: TensorInput, options: 
   };
   if (checked.batchSize > rows)
     throw new GradmillError('invalid-argument', `fit: batchSize: expected at most the ${rows} rows to train on, got ${checked.batchSize}`);
+  jobs.checkBatches('fit', rows, checked.batchSize);
   signal?.throwIfAborted();
   return checked;
 }

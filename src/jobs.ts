@@ -1,5 +1,6 @@
 // What a model's calls have in common: data checked against the model, plans run over it on the engine's threads, and what
 // they found out. model.ts queues the calls, fit.ts loops over them, runtime.ts holds the memory, faults.ts words the errors.
+import type { NamedLayer } from './architecture.js';
 import { type AnySet, type DataSets, feed } from './dataset.js';
 import { GradmillError } from './errors.js';
 import { badNumber, describeFault } from './faults.js';
@@ -116,6 +117,27 @@ export class Jobs {
     if (y.columns === units || y.rows === 0) return 'rows';
     const wanted = loss.classes ? `a class label or ${units} numbers` : `${units} numbers`;
     throw new GradmillError('shape-mismatch', `${y.what}: loss '${loss.name}' expects ${wanted} an example, ${y.what} has ${y.columns}`);
+  }
+
+  /**
+   * Refuses a batch size that makes a batch too small for a layer's statistics: of one row, with batch normalisation.
+   * @param call that trains; @throws GradmillError 'invalid-argument'
+   */
+  checkBatches(call: string, rows: number, batchSize: number): void {
+    const needed = (layer: NamedLayer): number => layer.built.leastRows ?? 1;
+    const layer = this.runtime.layers.reduce((most, other) => (needed(other) > needed(most) ? other : most));
+    const least = needed(layer);
+    const smallest = (size: number): number => (rows % size === 0 ? size : rows % size);
+    if (smallest(batchSize) >= least) return;
+    const reason = `layer '${layer.name}' takes statistics over the batch and needs at least ${least} rows`;
+    if (batchSize >= rows) throw new GradmillError('invalid-argument', `${call}: ${reason}, got ${rows}`);
+    let better = batchSize + 1;
+    while (smallest(better) < least) better++;
+    const what = rows % batchSize === 0 ? `batches of ${batchSize}` : `a last batch of ${rows % batchSize}`;
+    throw new GradmillError(
+      'invalid-argument',
+      `${call}: batchSize ${batchSize} makes ${what} out of ${rows} rows; ${reason}: batchSize ${better} would do`,
+    );
   }
 
   async load({ x, y, rows, kind }: Examples, memory: DataSets, signal?: AbortSignal): Promise<LoadedExamples> {

@@ -213,6 +213,7 @@ export class Sequential {
   async trainOnBatch(x: TensorInput, y: TensorInput): Promise<Evaluation> {
     this.#refuseDisposed();
     const examples = this.#jobs.examples('', x, y);
+    this.#jobs.checkBatches('trainOnBatch', examples.rows, examples.rows);
     return this.#enqueue(async (memory) => {
       const { rows, kind, ...sets } = await this.#jobs.load(examples, memory);
       this.#runtime.resetTotals();
@@ -265,6 +266,7 @@ export class Sequential {
   async gradients(x: TensorInput, y: TensorInput): Promise<Gradients> {
     this.#refuseDisposed();
     const examples = this.#jobs.examples('', x, y);
+    this.#jobs.checkBatches('gradients', examples.rows, examples.rows);
     return this.#enqueue(async (memory) => {
       const runtime = this.#runtime;
       const { rows, kind, ...sets } = await this.#jobs.load(examples, memory);

@@ -97,7 +97,12 @@ interface Update {
 export interface PlanOptions {
   /** Replays change the model's state. Default false. */
   readonly updates?: boolean;
+  /** What random layers draw from: the seed's place, and that of the optimizer's numbers, which count the steps. */
+  readonly randomness?: { readonly state: Tensor; readonly hyper: Tensor };
 }
+
+/** Numbers of random streams: those of weights count from 0, those of layers from here; shuffling has the last. */
+const LAYER_STREAMS = 0x80000000;
 
 export class Plan {
   /** Whether replays change the model's state: weights, running statistics. */
@@ -105,6 +110,8 @@ export class Plan {
   #instructions: Instruction[] = [];
   #rules: BackwardRule[] = [];
   #updates: Update[] = [];
+  readonly #randomness: PlanOptions['randomness'];
+  #streams = LAYER_STREAMS;
   #kept = new Set<Tensor>();
   #scope = '';
   #names = new Map<string, number>();
@@ -118,6 +125,7 @@ export class Plan {
     options: PlanOptions = {},
   ) {
     this.updates = options.updates ?? false;
+    this.#randomness = options.randomness;
   }
 
   get instructions(): readonly Instruction[] {
@@ -220,6 +228,13 @@ export class Plan {
   sumRows(x: Tensor, into: Tensor): Tensor {
     this.emit('sumRows', x.shape, { x, y: into });
     return into;
+  }
+
+  /** x with elements set to 0 at random, the rest times 1/(1 − rate); and what each was multiplied by. */
+  dropout(x: Tensor, rate: number): { readonly y: Tensor; readonly mask: Tensor } {
+    const [y, mask] = [this.buffer('y', x.shape), this.buffer('mask', x.shape)];
+    this.emit('dropout', x.shape, { x, ...this.#randomness, y, mask }, { stream: this.#streams++, rate });
+    return { y, mask };
   }
 
   #map(op: OpName, x: Tensor, operands: Record<string, Tensor>, immediates: Record<string, number> = {}): Tensor {

@@ -167,6 +167,89 @@ const ops: Record<OpName, Op> = {
     }
   },
 
+  // ── Normalisation and dropout ───────────────────────────────────────────────────────────────────────────────────
+
+  batchNormalization({ m, n, needed: { x, y, mean, variance }, optional: { gamma, beta }, set: { epsilon } }) {
+    for (let j = 0; j < n; j++) {
+      const column = range(0, m).map((i) => x[i * n + j]);
+      mean[j] = sum(column) / m;
+      variance[j] = sum(column.map((value) => (value - mean[j]) ** 2)) / m;
+      column.forEach((value, i) => {
+        y[i * n + j] = ((value - mean[j]) / Math.sqrt(variance[j] + epsilon)) * (gamma ? gamma[j] : 1) + (beta ? beta[j] : 0);
+      });
+    }
+  },
+
+  batchNormalizationInference({ m, n, needed: { x, mean, variance, y }, optional: { gamma, beta }, set: { epsilon } }) {
+    for (let at = 0; at < m * n; at++) {
+      const j = at % n;
+      y[at] = ((x[at] - mean[j]) / Math.sqrt(variance[j] + epsilon)) * (gamma ? gamma[j] : 1) + (beta ? beta[j] : 0);
+    }
+  },
+
+  // By the chain rule through every x of the column: x̂ depends on each by itself, through the mean, and through the variance.
+  batchNormalizationGradient({ m, n, needed: { dY, x, mean, variance, dX }, optional: { gamma, dGamma, dBeta }, set: { epsilon } }) {
+    for (let j = 0; j < n; j++) {
+      const deviation = Math.sqrt(variance[j] + epsilon);
+      const at = (i: number) => i * n + j;
+      const rows = range(0, m);
+      const normal = rows.map((i) => (x[at(i)] - mean[j]) / deviation);
+      const dNormal = rows.map((i) => dY[at(i)] * (gamma ? gamma[j] : 1));
+      const dVariance = sum(rows.map((i) => dNormal[i] * (x[at(i)] - mean[j]))) * -0.5 * deviation ** -3;
+      const dMean = -sum(dNormal) / deviation;
+      for (const i of rows) dX[at(i)] = dNormal[i] / deviation + (dVariance * 2 * (x[at(i)] - mean[j])) / m + dMean / m;
+      if (dGamma) dGamma[j] = sum(rows.map((i) => dY[at(i)] * normal[i]));
+      if (dBeta) dBeta[j] = sum(rows.map((i) => dY[at(i)]));
+    }
+  },
+
+  updateStatistics({ m, n, needed: { mean, variance, movingMean, movingVariance }, set: { momentum }, stop }) {
+    for (let j = 0; j < n; j++) {
+      movingMean[j] = momentum * movingMean[j] + (1 - momentum) * mean[j];
+      movingVariance[j] = momentum * movingVariance[j] + (1 - momentum) * ((variance[j] * m) / (m - 1));
+    }
+    if (![...movingMean.subarray(0, n), ...movingVariance.subarray(0, n)].every(Number.isFinite)) stop('nonFiniteWeight', 0);
+  },
+
+  layerNormalization({ m, n, needed: { x, y, inverse }, optional: { gamma, beta, mean }, set: { epsilon } }) {
+    for (let i = 0; i < m; i++) {
+      const row = x.subarray(i * n, (i + 1) * n);
+      const centre = mean ? sum(row) / n : 0;
+      if (mean) mean[i] = centre;
+      inverse[i] = 1 / Math.sqrt(sum(row.map((value) => (value - centre) ** 2)) / n + epsilon);
+      row.forEach((value, j) => {
+        y[i * n + j] = (value - centre) * inverse[i] * (gamma ? gamma[j] : 1) + (beta ? beta[j] : 0);
+      });
+    }
+  },
+
+  layerNormalizationGradient({ m, n, needed: { dY, x, inverse, dX }, optional: { mean, gamma } }) {
+    for (let i = 0; i < m; i++) {
+      const row = range(i * n, n);
+      const dNormal = row.map((at, j) => dY[at] * (gamma ? gamma[j] : 1));
+      const difference = row.map((at) => x[at] - (mean ? mean[i] : 0));
+      const dVariance = sum(dNormal.map((d, j) => d * difference[j])) * -0.5 * inverse[i] ** 3;
+      const dMean = mean ? -sum(dNormal) * inverse[i] : 0;
+      row.forEach((at, j) => (dX[at] = dNormal[j] * inverse[i] + (dVariance * 2 * difference[j]) / n + dMean / n));
+    }
+  },
+
+  layerNormalizationScaleGradient({ m, n, needed: { dY, x, inverse, dGamma }, optional: { mean } }) {
+    for (let j = 0; j < n; j++) dGamma[j] = sum(range(0, m).map((i) => dY[i * n + j] * (x[i * n + j] - (mean ? mean[i] : 0)) * inverse[i]));
+  },
+
+  dropout({ m, n, needed: { x, state, hyper, y, mask }, set: { stream, rate } }) {
+    for (let i = 0; i < m * n; i++) {
+      const u = unit(philox([i >>> 2, 0, hyper[10], stream], [state[0], state[1]])[i % 4]);
+      mask[i] = u < rate ? 0 : 1 / (1 - rate);
+      y[i] = x[i] * mask[i];
+    }
+  },
+
+  dropoutGradient({ m, n, needed: { dY, mask, dX } }) {
+    for (let at = 0; at < m * n; at++) dX[at] = dY[at] * mask[at];
+  },
+
   // ── Losses ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
   meanSquaredError: elementwiseLoss(

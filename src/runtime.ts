@@ -218,7 +218,8 @@ export class Runtime {
     const target = detail === 'labels' || detail === 'rows' ? detail : undefined;
     const training = this.#training;
     const { updates } = purpose;
-    const plan = new Plan(this.engine.ops, batch, measurement?.training ?? purpose.training, { updates });
+    const randomness = { state: this.#seed, hyper: this.#hyper };
+    const plan = new Plan(this.engine.ops, batch, measurement?.training ?? purpose.training, { updates, randomness });
     const measures = purpose.measures && new Measures(plan, this.#seed, purpose.measures);
     const [mean, scale] = this.#inputScaling ?? [];
     const x = new Tensor('x', ['batch', this.columns]);

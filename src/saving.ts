@@ -4,9 +4,12 @@ import { type Architecture, architecture } from './architecture.js';
 import { engine } from './engine.js';
 import { GradmillError } from './errors.js';
 import { activation } from './layers/activation.js';
-import { dense, type DenseOptions } from './layers/dense.js';
+import { batchNormalization } from './layers/batch-normalization.js';
+import { dense } from './layers/dense.js';
+import { dropout } from './layers/dropout.js';
 import type { Layer } from './layers/layer.js';
-import { whiteningLayer, type WhiteningLayerOptions } from './layers/whitening.js';
+import { layerNormalization, rmsNormalization } from './layers/layer-normalization.js';
+import { whiteningLayer } from './layers/whitening.js';
 import { checkMasks, type Mask } from './masks.js';
 import { callOn, type CompileOptions, Sequential, type SequentialOptions } from './model.js';
 import { adagrad, adam, adamW, type Optimizer, rmsprop, sgd } from './optimizers.js';
@@ -190,14 +193,23 @@ async function setMasks(model: Sequential, tensors: readonly SafetensorsTensor[]
   });
 }
 
+/** By kind, the function that makes the layer again from its config. */
+const LAYERS = {
+  activation: (options: { readonly activation: Parameters<typeof activation>[0] }) =>
+    activation(checkOptions('activation', options, ['activation']).activation),
+  batchNormalization,
+  dense,
+  dropout,
+  layerNormalization,
+  rmsNormalization,
+  whitening: whiteningLayer,
+};
+
 function layerOf(config: LayerConfig): Layer {
   const keys = reading('model: layer', () => Object.keys(config));
   const { kind, name, ...options } = checkOptions('model: layer', config, keys);
-  const known = oneOf('layer', kind, ['dense', 'activation', 'whitening']);
-  if (known === 'dense') return { ...dense(options as unknown as DenseOptions), name };
-  if (known === 'whitening') return { ...whiteningLayer(options as unknown as WhiteningLayerOptions), name };
-  checkOptions('activation', options, ['activation']);
-  return { ...activation(options.activation as Parameters<typeof activation>[0]), name };
+  const layer = LAYERS[oneOf('layer', kind, Object.keys(LAYERS) as (keyof typeof LAYERS)[])] as (options: object) => Layer;
+  return { ...layer(options), name };
 }
 
 function optimizerOf(config: Optimizer['config']): Optimizer {

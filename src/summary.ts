@@ -5,8 +5,9 @@ import type { Parameter } from './plan.js';
 export function summaryOf(inputShape: readonly number[], layers: readonly NamedLayer[]): string {
   const counts = layers.map(({ parameters }) => count(parameters));
   const rows = layers.map(({ name, layer, built }, i) => {
-    const { activation } = layer.config;
-    const kind = typeof activation === 'string' && activation !== 'linear' ? `${layer.kind} (${activation})` : layer.kind;
+    const { activation, rate } = layer.config;
+    const detail = typeof activation === 'string' && activation !== 'linear' ? activation : rate;
+    const kind = typeof detail === 'string' || typeof detail === 'number' ? `${layer.kind} (${detail})` : layer.kind;
     return [name, kind, `[batch, ${built.units}]`, grouped(counts[i])];
   });
   const header = ['layer', 'kind', 'output', 'weights'];

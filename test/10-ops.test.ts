@@ -76,6 +76,7 @@ describe('sums longer than a reduction chunk', () => {
   const ops: OpName[] = [
     ...['softmax', 'softmaxGradient', 'meanSquaredError', 'meanAbsoluteError', 'huber', 'binaryCrossEntropy'],
     ...['softmaxCrossEntropy', 'categoricalCrossEntropy', 'globalNormScale', 'accuracy', 'statistics', 'spectralNorm'],
+    ...['layerNormalization', 'layerNormalizationGradient'],
   ] as OpName[];
 
   test.each(ops)('%s', (op) => {

@@ -4,7 +4,18 @@ import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { architecture } from '../src/architecture.js';
 import { engine } from '../src/engine.js';
-import { activation, adam, dense, GradmillError, sequential, sgd } from '../src/index.js';
+import {
+  activation,
+  adam,
+  batchNormalization,
+  dense,
+  dropout,
+  GradmillError,
+  layerNormalization,
+  rmsNormalization,
+  sequential,
+  sgd,
+} from '../src/index.js';
 import { resolveLoss } from '../src/losses.js';
 import type { OpName } from '../src/ops.js';
 import { ALIGNMENT, FEED, type Instruction, Plan, Tensor } from '../src/plan.js';
@@ -130,12 +141,23 @@ describe('a plan prints itself', () => {
 
 type Purpose = 'predict' | 'train:labels' | 'evaluate:labels' | 'gradients:labels';
 
+const BETWEEN = { batchNormalization, layerNormalization, rmsNormalization, dropout: () => dropout({ rate: 0.5 }) };
+
 /** A random network's plan of a kind. */
 function planOf(
   kind: Purpose,
-  shape: { units: number[]; columns: number; batch: number; bias: boolean; fuse: boolean; activation: 'relu' | 'gelu' | 'softmax' },
+  shape: {
+    units: number[];
+    columns: number;
+    batch: number;
+    bias: boolean;
+    fuse: boolean;
+    activation: 'relu' | 'gelu' | 'softmax';
+    between: (keyof typeof BETWEEN)[];
+  },
 ) {
-  const layers = shape.units.map((units) => dense({ units, useBias: shape.bias, activation: shape.activation }));
+  const between = shape.between.map((kind) => BETWEEN[kind]());
+  const layers = shape.units.flatMap((units) => [dense({ units, useBias: shape.bias, activation: shape.activation }), ...between]);
   const runtime = new Runtime(engine(), architecture([shape.columns], layers), 1, undefined);
   const loss = resolveLoss('softmaxCrossEntropy');
   runtime.compile({ optimizer: sgd({ momentum: 0.9 }), loss, accuracy: true, fuse: shape.fuse, threads: 1, strict: false });
@@ -155,6 +177,7 @@ describe('finishing', () => {
     bias: fc.boolean(),
     fuse: fc.boolean(),
     activation: fc.constantFrom('relu' as const, 'gelu' as const, 'softmax' as const),
+    between: fc.subarray(Object.keys(BETWEEN) as (keyof typeof BETWEEN)[]),
   });
   const kinds: Purpose[] = ['predict', 'train:labels', 'evaluate:labels', 'gradients:labels'];
 
@@ -187,12 +210,27 @@ describe('finishing', () => {
   });
 
   test('what nobody reads is dropped: the loss gradient at the input, unless it is asked for', () => {
-    const shape = { units: [20, 10], columns: 30, batch: 16, bias: true, fuse: false, activation: 'relu' as const };
+    const shape = { units: [20, 10], columns: 30, batch: 16, bias: true, fuse: false, activation: 'relu' as const, between: [] };
     const inputGradients = (kind: Purpose) =>
       planOf(kind, shape).plan.instructions.filter(({ op, dims }) => op.name === 'gemm' && dims.join() === 'batch,30,20').length;
     expect(inputGradients('train:labels')).toBe(0);
     expect(inputGradients('gradients:labels')).toBe(1);
     expect(planOf('evaluate:labels', shape).plan.instructions.some(({ operands }) => 'dX' in operands)).toBe(false);
+  });
+
+  test('a product that adds to a buffer keeps what the buffer held', () => {
+    const plan = new Plan(ops, 8, false);
+    const [a, b] = [new Tensor('a', ['batch', 3], 'state'), new Tensor('b', [3, 5], 'state')];
+    const c = plan.gemm(a, b);
+    plan.emit('gemm', ['batch', 5, 3], { a, b, c }, { transpose: 0, beta: 1, activation: 0, parameter: 0 });
+    plan.gemm(a, b); // and one that nobody reads
+    plan.emit('scatter', c.shape, { x: c }, { feed: FEED.output });
+    plan.finish(ALIGNMENT, { fuse: true });
+    expect(plan.instructions.map(({ op, immediates }) => [op.name, immediates.beta])).toEqual([
+      ['gemm', 0],
+      ['gemm', 1],
+      ['scatter', undefined],
+    ]);
   });
 
   test('dead buffers share memory: a deep network needs little more of it than a shallow one', () => {
@@ -204,6 +242,7 @@ describe('finishing', () => {
         bias: true,
         fuse: true,
         activation: 'relu',
+        between: [],
       });
       const places = plan.instructions.flatMap((instruction) => buffersOf(instruction).map(({ tensor }) => tensor.offset));
       return Math.max(...places) - Math.min(...places);

@@ -3,7 +3,20 @@
 import { afterAll, describe, expect, test } from 'vitest';
 import { ACTIVATION_NAMES, type ActivationName, type ActivationOptions } from '../src/activations.js';
 import { Differences, kinkArguments, kinksOf, roundedRun } from '../src/diagnostics/gradcheck.js';
-import { activation, adagrad, adam, adamW, dense, rmsprop, sgd } from '../src/index.js';
+import {
+  activation,
+  adagrad,
+  adam,
+  adamW,
+  batchNormalization,
+  dense,
+  dropout,
+  type Layer,
+  layerNormalization,
+  rmsNormalization,
+  rmsprop,
+  sgd,
+} from '../src/index.js';
 import { LOSS_NAMES, type LossOptions } from '../src/losses.js';
 import type { Tensor } from '../src/plan.js';
 import type { Reference } from '../src/reference.js';
@@ -32,6 +45,27 @@ const activationCases = activations.map((a): [string, Omit<NetworkOptions, 'rows
   ];
   return [label(a), { layers, loss: 'meanSquaredError', spread: name.startsWith('hard') ? 6 : 2 }];
 });
+
+const deep = (...layers: readonly Layer[]): Omit<NetworkOptions, 'rows' | 'columns'> => ({ layers, loss: 'meanSquaredError', spread: 3 });
+const bent = (units: number) => dense({ units, activation: 'tanh', useBias: false });
+/** Layers whose forward pass differs in training, or that look along rows or columns: first, between others, last, and without their weights. */
+const layerCases = Object.entries({
+  batchNormalization: [batchNormalization({ epsilon: 0.01 }), batchNormalization({ scale: false, center: false })],
+  'batchNormalization of one weight': [batchNormalization({ scale: false }), batchNormalization({ center: false })],
+  layerNormalization: [layerNormalization({ epsilon: 0.01 }), layerNormalization({ scale: false, center: false })],
+  'layerNormalization of one weight': [layerNormalization({ scale: false }), layerNormalization({ center: false })],
+  rmsNormalization: [rmsNormalization({ epsilon: 0.01 }), rmsNormalization({ scale: false })],
+  dropout: [dropout({ rate: 0.4 }), dropout({ rate: 0.25 })],
+}).flatMap(([name, [layer, bare]]): [string, Omit<NetworkOptions, 'rows' | 'columns'>, string][] => [
+  [`${name}, first`, deep(layer, dense({ units: 5, activation: 'tanh' }), bare, dense({ units: 3 })), 'tanh'],
+  [
+    `${name}, between`,
+    deep(dense({ units: 5, activation: 'tanh' }), layer, dense({ units: 4, activation: 'gelu' }), dense({ units: 3 })),
+    'tanh',
+  ],
+  // No bias: its gradient through a normalisation that takes most of it away again is what rounding leaves.
+  [`${name}, last`, deep(bent(16), bare, bent(12), layer), 'tanh'],
+]);
 
 const losses: readonly LossOptions[] = [
   ...LOSS_NAMES.flatMap((name) => (['mean', 'sum'] as const).map((reduction) => ({ name, reduction }))),
@@ -110,6 +144,9 @@ describe("the interpreter's gradients equal its own central differences", () => 
   test.each(activationCases)('%s', (_, options) => {
     expectEqualDifferences(options);
   });
+  test.each(layerCases)('%s', (_, options) => {
+    expectEqualDifferences(options);
+  });
   test.each(lossCases)('%s', (_, options) => {
     expectEqualDifferences(options);
   });
@@ -157,6 +194,9 @@ async function expectEqualInterpreter(what: string, options: Omit<NetworkOptions
 
 describe(`the engine's gradients equal the interpreter's, fused and unfused (${ran})`, () => {
   test.each(activationCases)('%s', async (what, options) => {
+    await expectEqualInterpreter(what, options);
+  });
+  test.each(layerCases)('%s', async (what, options) => {
     await expectEqualInterpreter(what, options);
   });
   test.each(lossCases)('%s', async (what, options) => {

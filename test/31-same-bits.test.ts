@@ -110,7 +110,7 @@ describe(`a part alone and inside the whole (${ran})`, () => {
   });
 
   // What a row costs the loss does not depend on its neighbours either; its gradient does, through the mean.
-  const rowwise = ['addBias', 'activate', 'activationGradient', 'softmax', 'softmaxGradient', 'meanSquaredError', 'huber', 'binaryCrossEntropy', 'softmaxCrossEntropy'] as const; // prettier-ignore
+  const rowwise = ['addBias', 'activate', 'activationGradient', 'softmax', 'softmaxGradient', 'meanSquaredError', 'huber', 'binaryCrossEntropy', 'softmaxCrossEntropy', 'batchNormalizationInference', 'layerNormalization', 'layerNormalizationGradient'] as const; // prettier-ignore
   test.each(rowwise)('every row of %s', (op) => {
     for (const n of [1, 7, 33, 4100]) {
       const given = { ...randomCase(op, new Random(n), { m: 11, n, k: 0 }), batch: undefined };
@@ -120,8 +120,9 @@ describe(`a part alone and inside the whole (${ran})`, () => {
         const whole = onEngine({ ...given, immediates }, table).operands;
         for (let i = 0; i < 11; i++) {
           const rowOf = (name: string) => {
-            const length = operands.find((operand) => operand.name === name)!.extent([1, n]);
-            const shared = name === 'bias' || name === 'seed';
+            const { extent } = operands.find((operand) => operand.name === name)!;
+            const length = extent([1, n]);
+            const shared = length === extent([2, n]);
             return <T extends { subarray(from: number, to: number): T }>(values: T) =>
               shared ? values : values.subarray(i * length, (i + 1) * length);
           };

@@ -11,6 +11,7 @@ import {
   adagrad,
   adam,
   adamW,
+  batchNormalization,
   constant,
   dense,
   groupLasso,
@@ -18,7 +19,10 @@ import {
   heNormal,
   l1,
   l2,
+  dropout,
+  layerNormalization,
   normal,
+  rmsNormalization,
   rmsprop,
   type Sequential,
   sequential,
@@ -347,6 +351,23 @@ describe('what is measured', () => {
         diagnostics,
       }),
     );
+  });
+});
+
+test('normalisation and dropout', async () => {
+  await check('normalisation', async () => {
+    const layers = [
+      batchNormalization(),
+      dense({ units: 21, activation: 'tanh' }),
+      dropout({ rate: 0.3 }),
+      layerNormalization(),
+      dense({ units: 18 }),
+      rmsNormalization(),
+      batchNormalization({ scale: false, center: false }),
+      dropout({ rate: 0.5 }),
+      dense({ units: 3 }),
+    ];
+    await live({ layers, columns: 6, units: 3, rows: 37, batch: 16 });
   });
 });
 

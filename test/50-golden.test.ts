@@ -5,7 +5,19 @@
 import { readFileSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
 import { ACTIVATION_NAMES } from '../src/activations.js';
-import { activation, adagrad, adam, adamW, dense, rmsprop, sequential, sgd } from '../src/index.js';
+import {
+  activation,
+  adagrad,
+  adam,
+  adamW,
+  batchNormalization,
+  dense,
+  layerNormalization,
+  rmsNormalization,
+  rmsprop,
+  sequential,
+  sgd,
+} from '../src/index.js';
 import { LOSS_NAMES } from '../src/losses.js';
 
 interface Reference {
@@ -24,7 +36,7 @@ interface ActivationSpec {
   alpha?: number;
 }
 interface LayerSpec {
-  type: 'dense' | 'activation';
+  type: 'dense' | 'activation' | keyof typeof normalizations;
   activation?: string | ActivationSpec;
   [option: string]: unknown;
 }
@@ -49,6 +61,7 @@ interface Case {
 
 const arrays = { float32: Float32Array, int32: Int32Array, uint8: Uint8Array };
 const optimizers = { sgd, rmsprop, adagrad, adam, adamW };
+const normalizations = { batchNormalization, layerNormalization, rmsNormalization };
 const { cases } = JSON.parse(readFileSync(new URL('golden/golden.json', import.meta.url), 'utf8')) as { cases: Case[] };
 
 // Rounding, in units of a tensor's largest magnitude. PyTorch's own float32 run of these cases stays within 4.3e-7 (loss)
@@ -80,11 +93,11 @@ function expectTensor(what: string, actual: Tensor, reference: Reference, start?
 function build(golden: Case, options: { fuse?: boolean; threads?: number } = {}) {
   const activationOf = (spec: string | ActivationSpec) =>
     typeof spec === 'string' ? spec : activation(spec as Parameters<typeof activation>[0]);
-  const layers = golden.layers.map(({ type, activation: spec, ...rest }) =>
-    type === 'activation'
-      ? (activationOf(spec!) as ReturnType<typeof activation>)
-      : dense({ ...rest, ...(spec && { activation: activationOf(spec) }) } as Parameters<typeof dense>[0]),
-  );
+  const layers = golden.layers.map(({ type, activation: spec, ...rest }) => {
+    if (type === 'activation') return activation(spec as Parameters<typeof activation>[0]);
+    if (type === 'dense') return dense({ ...rest, ...(spec && { activation: activationOf(spec) }) } as Parameters<typeof dense>[0]);
+    return normalizations[type](rest);
+  });
   const model = sequential({ inputShape: golden.inputShape, layers });
   const optimizer = optimizers[golden.optimizer.name](golden.optimizer.options);
   model.compile({ optimizer, loss: golden.loss, ...options } as Parameters<typeof model.compile>[0]);
@@ -128,10 +141,11 @@ function bitsOf({ gradients, losses, weights, output }: Awaited<ReturnType<typeo
   };
 }
 
-test('every activation, loss and optimizer has a golden run', () => {
+test('every activation, normalisation, loss and optimizer has a golden run', () => {
   const layers = cases.flatMap((golden) => golden.layers);
   const activations = layers.map(({ activation = 'linear' }) => (typeof activation === 'string' ? activation : activation.name));
   expect(new Set(activations)).toEqual(new Set(ACTIVATION_NAMES));
+  expect(new Set(layers.map(({ type }) => type))).toEqual(new Set(['dense', 'activation', ...Object.keys(normalizations)]));
   expect(new Set(cases.map(({ loss }) => loss.name))).toEqual(new Set(LOSS_NAMES));
   expect(new Set(cases.map(({ optimizer }) => optimizer.name))).toEqual(new Set(Object.keys(optimizers)));
 });

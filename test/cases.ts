@@ -128,6 +128,17 @@ function read(random: Random, rows: number, m: number) {
   return { batch: { dim: 0, rows: 1 + random.integer(m), firstRow }, order: random.integer(2) === 0 ? {} : { order } };
 }
 
+const EPSILONS = [1e-5, 1e-3, 0.1];
+/** A weight of a normalisation layer, or none. */
+const perhaps = (random: Random, n: number) => (random.integer(2) === 0 ? undefined : random.floats(n, -2, 2));
+
+const normalizedRows = (random: Random, m: number, n: number) => ({
+  dY: random.floats(m * n),
+  x: random.floats(m * n, -3, 3),
+  inverse: random.floats(m, 0.3, 3),
+  mean: perhaps(random, m),
+});
+
 const makers: Record<OpName, Maker> = {
   gemm(random, { m, n, k }) {
     const transpose = random.integer(4);
@@ -170,6 +181,58 @@ const makers: Record<OpName, Maker> = {
     for (let i = 0; i < x.length; i += 1 + random.integer(9)) x[i] = pick(random, [0, 0, NaN, Infinity, -Infinity]);
     return { operands: { x } };
   }),
+  batchNormalization: rowwise((random, m, n) => ({
+    immediates: { epsilon: pick(random, EPSILONS) },
+    operands: { x: random.floats(m * n, -3, 3), gamma: perhaps(random, n), beta: perhaps(random, n) },
+  })),
+  batchNormalizationInference: rowwise((random, m, n) => ({
+    immediates: { epsilon: pick(random, EPSILONS) },
+    operands: {
+      x: random.floats(m * n, -3, 3),
+      mean: random.floats(n),
+      variance: random.floats(n, 0, 2),
+      gamma: perhaps(random, n),
+      beta: perhaps(random, n),
+    },
+  })),
+  batchNormalizationGradient: rowwise((random, m, n) => ({
+    immediates: { epsilon: pick(random, EPSILONS) },
+    operands: {
+      dY: random.floats(m * n),
+      x: random.floats(m * n, -3, 3),
+      mean: random.floats(n),
+      variance: random.floats(n, 0.1, 2),
+      gamma: perhaps(random, n),
+    },
+    writes: ['dGamma', 'dBeta'].filter(() => random.integer(2) === 0),
+  })),
+  updateStatistics: (random, { m, n }) => ({
+    dims: [m + 2, n],
+    batch: { dim: 0, rows: 2 + random.integer(m + 1) },
+    immediates: { momentum: pick(random, [0, 0.9, 0.99, 1]) },
+    operands: {
+      mean: random.floats(n),
+      variance: random.floats(n, 0, 2),
+      movingMean: random.floats(n),
+      movingVariance: random.floats(n, 0, 2),
+    },
+  }),
+  layerNormalization: withColumns(
+    rowwise((random, m, n) => ({
+      immediates: { epsilon: pick(random, EPSILONS) },
+      operands: { x: random.floats(m * n, -3, 3), gamma: perhaps(random, n), beta: perhaps(random, n) },
+      writes: ['mean'].filter(() => random.integer(2) === 0),
+    })),
+  ),
+  layerNormalizationGradient: withColumns(
+    rowwise((random, m, n) => ({ operands: { ...normalizedRows(random, m, n), gamma: perhaps(random, n) } })),
+  ),
+  layerNormalizationScaleGradient: rowwise((random, m, n) => ({ operands: normalizedRows(random, m, n) })),
+  dropout: rowwise((random, m, n) => ({
+    immediates: { stream: random.integer(2 ** 32), rate: pick(random, [0, 0.1, 0.5, 0.99]) },
+    operands: { x: random.floats(m * n), state: state(random), hyper: hyper(random) },
+  })),
+  dropoutGradient: rowwise((random, m, n) => ({ operands: { dY: random.floats(m * n), mask: random.floats(m * n, 0, 2) } })),
 
   meanSquaredError: elementwiseLoss(),
   meanAbsoluteError: elementwiseLoss(),

@@ -31,7 +31,7 @@ const absent = compiled.filter((isa) => !engine().isas.includes(isa));
 export const ran = [tables.map(({ name }) => name).join(', '), ...absent.map((isa) => `not ${isa}: this processor lacks it`)].join('; ');
 
 export type Numbers = Float32Array | Float64Array | Int32Array | Uint32Array;
-const ARRAYS: Record<ElementType, new (buffer: ArrayBufferLike, offset: number, length: number) => Numbers> = {
+export const ARRAYS: Record<ElementType, new (buffer: ArrayBufferLike, offset: number, length: number) => Numbers> = {
   f32: Float32Array,
   f64: Float64Array,
   i32: Int32Array,

@@ -8,7 +8,7 @@ import { FEED, type Plan, type Tensor } from '../src/plan.js';
 import { Reference } from '../src/reference.js';
 import { Runtime, type TargetKind } from '../src/runtime.js';
 import { elementType } from '../src/tensor.js';
-import { Random, type Table } from './engines.js';
+import { ARRAYS, type Numbers, Random, type Table } from './engines.js';
 
 export interface NetworkOptions {
   readonly layers: readonly Layer[];
@@ -44,8 +44,9 @@ export class Network {
     const { units, trainable } = this.runtime;
     const loss = resolveLoss(options.loss);
     this.runtime.compile({ optimizer: options.optimizer ?? sgd(), loss, accuracy: false, fuse, threads: 1, strict: false });
-    for (const { value } of trainable)
-      if (value.shape.length === 1) this.runtime.floats(value).set(random.floats(value.elements(1), -0.5, 0.5));
+    for (const { name, value } of trainable)
+      if (name.endsWith('/gamma')) this.runtime.floats(value).set(random.floats(value.elements(1), 0.5, 1.5));
+      else if (value.shape.length === 1) this.runtime.floats(value).set(random.floats(value.elements(1), -0.5, 0.5));
     this.x = random.floats(rows * columns, -spread, spread);
     this.y =
       target === 'labels' ? random.labels(rows, units) : loss.classes ? random.shares(rows, units) : random.floats(rows * units, 0, 1);
@@ -71,8 +72,7 @@ export class Network {
   reference(): Reference {
     const reference = new Reference(this.plan);
     for (const { operands } of this.plan.instructions)
-      for (const tensor of Object.values(operands))
-        if (tensor.storage === 'state' && tensor.type === 'f32') reference.values(tensor).set(this.runtime.floats(tensor));
+      for (const tensor of Object.values(operands)) if (tensor.storage === 'state') reference.values(tensor).set(this.state(tensor));
     const { x, y, options } = this;
     reference.feed('input', { data: Float64Array.from(x), rows: options.rows, columns: options.columns });
     reference.feed('target', { data: Float64Array.from(y), rows: options.rows, columns: y.length / options.rows });
@@ -97,6 +97,11 @@ export class Network {
     }
     for (let step = 0; step < steps; step++) program.run(0, this.plan.instructions.length, 0, this.options.rows, this.options.rows);
     return (tensor) => view(tensor).slice();
+  }
+
+  private state(tensor: Tensor): Numbers {
+    const { buffer, byteOffset } = this.arenaBytes();
+    return new ARRAYS[tensor.type](buffer, byteOffset + tensor.offset, tensor.elements(1));
   }
 
   private operand(name: string): Tensor {

@@ -137,6 +137,67 @@ function elementwise({ term, slope, first, second }: ElementwiseTerm): Rule {
   };
 }
 
+// ── Normalisation: r = 1/√(variance + epsilon), x̂ = (x − mean)·r ────────────────────────────────────────────────────────
+
+/** Of the mean of `count` numbers. */
+function meanErrorOf(count: number, x: (i: number) => number, error: (i: number) => number, mean: number): number {
+  return (root(count) * total(count, (i) => abs(x(i))) + Math.sqrt(total(count, (i) => error(i) ** 2))) / count + abs(mean);
+}
+
+/** Of the mean square of differences: what the mean is off by costs only its square, for the differences add up to 0. */
+function squareErrorOf(count: number, difference: (i: number) => number, error: (i: number) => number, square: number): number {
+  return (root(count) + 3) * square + (2 / count) * Math.sqrt(total(count, (i) => (difference(i) * error(i)) ** 2));
+}
+
+interface Inverse {
+  readonly value: number;
+  readonly error: number;
+}
+
+function inverseErrorOf(square: number, error: number): Inverse {
+  const value = 1 / Math.sqrt(square);
+  return { value, error: value * (2 + (square + error) / (2 * square)) };
+}
+
+/** Of gamma·x̂, x̂ a difference times r. */
+function normalError(difference: number, shift: number, inverse: Inverse, gamma = 1): number {
+  return abs(gamma) * (inverse.value * (3 * abs(difference) + shift) + abs(difference) * inverse.error);
+}
+
+interface Centred {
+  readonly g: (i: number) => number;
+  readonly gError: (i: number) => number;
+  readonly difference: (i: number) => number;
+  /** Of each by itself, and of the mean that all share. */
+  readonly differenceError: (i: number) => number;
+  readonly meanError: number;
+  readonly inverse: Inverse;
+}
+
+/** Of g − Σg/count − x̂·(Σ g⊙x̂/count) and of its sums: `along` is Σ g⊙x̂, `level` is Σ g. */
+function centredError(
+  count: number,
+  { g, gError, difference, differenceError, meanError, inverse }: Centred,
+  centred: boolean,
+): { error: (i: number) => number; along: number; level: number } {
+  const normal = (i: number) => difference(i) * inverse.value;
+  const sums = { g: total(count, g), product: total(count, (i) => g(i) * normal(i)) };
+  const level = root(count) * total(count, (i) => abs(g(i))) + Math.sqrt(total(count, (i) => gError(i) ** 2));
+  const carried = total(count, (i) => (g(i) * inverse.value * differenceError(i)) ** 2 + (normal(i) * gError(i)) ** 2);
+  const along =
+    (root(count) + 3) * total(count, (i) => abs(g(i) * normal(i))) +
+    Math.sqrt(carried) +
+    abs(sums.g) * inverse.value * meanError +
+    (abs(sums.product) * inverse.error) / inverse.value;
+  const error = (i: number) => {
+    const own = inverse.value * (differenceError(i) + meanError + abs(difference(i))) + abs(difference(i)) * inverse.error;
+    const mean = centred ? level / count + (2 * abs(sums.g)) / count : 0;
+    const slope = (abs(normal(i)) * (along + 3 * abs(sums.product)) + own * abs(sums.product)) / count;
+    return gError(i) + 2 * abs(g(i)) + mean + slope;
+  };
+  return { error, along, level };
+}
+
 /** p − step·numerator/denominator, the numerator a sum of terms. */
 const stepped = (before: number, after: number, step: number) => abs(before) + abs(after) + 4 * abs(step);
 
@@ -219,6 +280,134 @@ const rules: Record<OpName, Rule> = {
 
   // Summed in double: one rounding at the end; a variance beside a far larger mean is as good as the double mean it leaves out.
   columnStatistics: ({ after: { mean, variance } }) => ({ mean: mean.map(abs), variance: variance.map(abs) }),
+  batchNormalization({ m, n, immediates: { epsilon }, before: { x }, optional: { gamma, beta }, after: { y, mean, variance }, errors }) {
+    const error = of(errors.x);
+    const meanError = each(n, (j) => meanErrorOf(m, (i) => x[i * n + j], (i) => error(i * n + j), mean[j])); // prettier-ignore
+    const varianceError = each(n, (j) => squareErrorOf(m, (i) => x[i * n + j] - mean[j], (i) => error(i * n + j), variance[j])); // prettier-ignore
+    return {
+      y: each(m * n, (at) => {
+        const j = at % n;
+        const inverse = inverseErrorOf(variance[j] + epsilon, varianceError[j]);
+        return normalError(x[at] - mean[j], meanError[j] + error(at), inverse, gamma?.[j]) + abs(y[at]) + abs(beta?.[j] ?? 0);
+      }),
+      mean: meanError,
+      variance: varianceError,
+    };
+  },
+
+  batchNormalizationInference: ({
+    m,
+    n,
+    immediates: { epsilon },
+    before: { x, mean, variance },
+    optional: { gamma, beta },
+    after: { y },
+    errors,
+  }) => ({
+    y: each(m * n, (at) => {
+      const j = at % n;
+      const inverse = inverseErrorOf(variance[j] + epsilon, of(errors.variance)(j));
+      const shift = of(errors.mean)(j) + of(errors.x)(at);
+      return normalError(x[at] - mean[j], shift, inverse, gamma?.[j]) + abs(y[at]) + abs(beta?.[j] ?? 0);
+    }),
+  }),
+
+  batchNormalizationGradient({
+    m,
+    n,
+    immediates: { epsilon },
+    before: { dY, x, mean, variance },
+    optional: { gamma },
+    after: { dX },
+    errors,
+  }) {
+    const made = { dX: new Float64Array(m * n), dGamma: new Float64Array(n), dBeta: new Float64Array(n) };
+    for (let j = 0; j < n; j++) {
+      const inverse = inverseErrorOf(variance[j] + epsilon, of(errors.variance)(j));
+      const at = (i: number) => i * n + j;
+      const column = {
+        g: (i: number) => dY[at(i)],
+        gError: (i: number) => of(errors.dY)(at(i)),
+        difference: (i: number) => x[at(i)] - mean[j],
+        differenceError: (i: number) => of(errors.x)(at(i)),
+        meanError: of(errors.mean)(j),
+        inverse,
+      };
+      const { error, along, level } = centredError(m, column, true);
+      made.dGamma[j] = along;
+      made.dBeta[j] = level;
+      const factor = abs(gamma?.[j] ?? 1) * inverse.value;
+      for (let i = 0; i < m; i++) made.dX[at(i)] = factor * error(i) + abs(dX[at(i)]) * (2 + inverse.error / inverse.value);
+    }
+    return made;
+  },
+
+  updateStatistics({ m, n, immediates: { momentum }, before, after, errors }) {
+    const moved = (old: Float64Array, fresh: Float64Array, now: Float64Array, error: (j: number) => number) =>
+      each(n, (j) => abs(momentum * old[j]) + (1 - momentum) * (3 * abs(fresh[j]) + error(j)) + abs(now[j]));
+    const unbiased = before.variance.map((value) => (value * m) / (m - 1));
+    return {
+      movingMean: moved(before.movingMean, before.mean, after.movingMean, of(errors.mean)),
+      movingVariance: moved(before.movingVariance, unbiased, after.movingVariance, (j) => (of(errors.variance)(j) * m) / (m - 1)),
+    };
+  },
+
+  layerNormalization({ m, n, immediates: { epsilon }, before: { x }, optional: { gamma, beta }, after, errors }) {
+    const made = { y: new Float64Array(m * n), inverse: new Float64Array(m), mean: new Float64Array(m) };
+    for (let i = 0; i < m; i++) {
+      const mean = 'mean' in after ? after.mean[i] : 0;
+      const error = (j: number) => of(errors.x)(i * n + j);
+      made.mean[i] = 'mean' in after ? meanErrorOf(n, (j) => x[i * n + j], error, mean) : 0;
+      const difference = (j: number) => x[i * n + j] - mean;
+      const variance = total(n, (j) => difference(j) ** 2) / n;
+      const inverse = inverseErrorOf(variance + epsilon, squareErrorOf(n, difference, error, variance));
+      made.inverse[i] = inverse.error;
+      for (let j = 0; j < n; j++) {
+        const own = normalError(difference(j), made.mean[i] + error(j), inverse, gamma?.[j]);
+        made.y[i * n + j] = own + abs(after.y[i * n + j]) + abs(beta?.[j] ?? 0);
+      }
+    }
+    return made;
+  },
+
+  layerNormalizationGradient({ m, n, before: { dY, x, inverse }, optional: { mean, gamma }, after: { dX }, errors }) {
+    const made = new Float64Array(m * n);
+    for (let i = 0; i < m; i++) {
+      const at = (j: number) => i * n + j;
+      const row = {
+        g: (j: number) => dY[at(j)] * (gamma?.[j] ?? 1),
+        gError: (j: number) => (gamma ? abs(dY[at(j)] * gamma[j]) : 0) + of(errors.dY)(at(j)) * abs(gamma?.[j] ?? 1),
+        difference: (j: number) => x[at(j)] - (mean ? mean[i] : 0),
+        differenceError: (j: number) => of(errors.x)(at(j)),
+        meanError: mean ? of(errors.mean)(i) : 0,
+        inverse: { value: inverse[i], error: of(errors.inverse)(i) },
+      };
+      const { error } = centredError(n, row, mean !== undefined);
+      for (let j = 0; j < n; j++) made[at(j)] = inverse[i] * error(j) + abs(dX[at(j)]) * (1 + row.inverse.error / inverse[i]);
+    }
+    return { dX: made };
+  },
+
+  layerNormalizationScaleGradient: ({ m, n, before: { dY, x, inverse }, optional: { mean }, errors }) => ({
+    dGamma: each(n, (j) => {
+      const difference = (i: number) => x[i * n + j] - (mean ? mean[i] : 0);
+      const terms = total(m, (i) => abs(dY[i * n + j] * difference(i)) * inverse[i]);
+      const carried = total(m, (i) => {
+        const [d, own] = [dY[i * n + j], difference(i)];
+        const shift = abs(own) + of(errors.x)(i * n + j) + of(errors.mean)(i);
+        return (d * inverse[i] * shift) ** 2 + (d * own * of(errors.inverse)(i)) ** 2 + (own * inverse[i] * of(errors.dY)(i * n + j)) ** 2;
+      });
+      return (root(m) + 1) * terms + Math.sqrt(carried);
+    }),
+  }),
+
+  dropout: ({ m, n, after: { y, mask }, errors }) => ({
+    y: each(m * n, (i) => 3 * abs(y[i]) + mask[i] * of(errors.x)(i)),
+    mask: mask.map((value, i) => (i < m * n ? 2 * value : 0)),
+  }),
+  dropoutGradient: ({ m, n, before: { dY, mask }, after: { dX }, errors }) => ({
+    dX: each(m * n, (i) => abs(dX[i]) + mask[i] * of(errors.dY)(i) + abs(dY[i]) * of(errors.mask)(i)),
+  }),
 
   meanSquaredError: elementwise({
     term: (x, t) => (x - t) ** 2,

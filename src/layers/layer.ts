@@ -44,6 +44,8 @@ export interface Layer {
 export interface BuiltLayer {
   /** Columns of its output. */
   readonly units: number;
+  /** Rows that a batch must have in training, for statistics over them. Default 1. */
+  readonly leastRows?: number;
   /** Records the forward instructions and the backward rule; returns the output. */
   record(plan: Plan, x: Tensor): Tensor;
 }

@@ -113,6 +113,10 @@ def separate(name, **options):
     return {"type": "activation", "activation": {"name": name, **options}}
 
 
+def normalization(kind, **options):
+    return {"type": kind, **options}
+
+
 def act(name, **options):
     return {"name": name, **options}
 
@@ -121,11 +125,12 @@ def case(name, inputs, layers, loss, optimizer, options, rows=11, batch=4, **dra
     """`drawing`: gain (of the weights), spread (of the inputs), target (how labels are drawn), inputType, labelType, zeroRow; gradientsOfWeightsOnly
     leaves those of input and layers out of the file."""
     loss = {"name": loss} if isinstance(loss, str) else loss
-    number = 0
+    counts = {}
     for layer in layers:
-        if layer["type"] == "dense":
-            number += 1
-            layer["name"] = f"d{number}"
+        if layer["type"] != "activation":
+            initial = "d" if layer["type"] == "dense" else "n"
+            counts[initial] = counts.get(initial, 0) + 1
+            layer["name"] = f"{initial}{counts[initial]}"
     return dict(name=name, inputs=inputs, layers=layers, loss=loss, optimizer={"name": optimizer, "options": options},
                 rows=rows, batch=batch, drawing=drawing)
 
@@ -226,7 +231,27 @@ CASES = [
     # Wide enough that an engine divides its products between threads. It keeps the file small by leaving out what a batch holds.
     case("wide enough for two threads", 64, [dense(40, "tanh"), dense(33, "gelu"), dense(3)], SOFTMAX_CE, "sgd",
          {"learningRate": 0.02, "momentum": 0.9}, rows=96, batch=96, inputType="uint8", spread=16, gradientsOfWeightsOnly=True),
+    # normalisation; the output is that of inference
+    case("batch normalisation, relu", 7,
+         [dense(13, useBias=False), normalization("batchNormalization"), separate("relu"), dense(3)], SOFTMAX_CE, "sgd",
+         {"learningRate": 0.1, "momentum": 0.9}, rows=19),
+    case("batch normalisation with options, first and between", 7,
+         [normalization("batchNormalization", momentum=0.7, epsilon=0.01, scale=False), dense(13, "tanh"),
+          normalization("batchNormalization", center=False), dense(3)], MSE, "adam", {"learningRate": 0.01}),
+    case("layer normalisation", 7,
+         [dense(13, "tanh"), normalization("layerNormalization"), dense(7),
+          normalization("layerNormalization", epsilon=0.1, scale=False), dense(3)], SOFTMAX_CE, "sgd",
+         {"learningRate": 0.1, "momentum": 0.9}, rows=19),
+    case("root-mean-square normalisation", 7,
+         [normalization("rmsNormalization", scale=False), dense(13, "gelu"), normalization("rmsNormalization", epsilon=0.01), dense(3)],
+         MSE, "adamW", {"learningRate": 0.01}),
 ]
+
+FIXED = ("movingMean", "movingVariance")
+
+
+def is_fixed(name):
+    return name.split("/")[1] in FIXED
 
 
 # ---- drawing inputs, labels and weights ----
@@ -262,6 +287,15 @@ def draw(spec, seed):
 
     parameters, fan_in = [], spec["inputs"]
     for layer in spec["layers"]:
+        if layer["type"].endswith("Normalization"):
+            kind, prefix = layer["type"], layer["name"] + "/"
+            if layer.get("scale", True):
+                parameters.append((prefix + "gamma", 1 + source.fill([fan_in], 0.5)))
+            if layer.get("center", kind != "rmsNormalization"):
+                parameters.append((prefix + "beta", source.fill([fan_in], 0.25)))
+            if kind == "batchNormalization":
+                parameters.append((prefix + "movingMean", source.fill([fan_in], 0.25)))
+                parameters.append((prefix + "movingVariance", 1 + source.fill([fan_in], 0.5)))
         if layer["type"] != "dense":
             continue
         units = layer["units"]
@@ -290,10 +324,25 @@ def draw(spec, seed):
 
 # ---- five steps ----
 
-def forward(spec, parameters, x, watch=None):
+def normalize(layer, named, y, training):
+    weight = lambda part: named.get(f"{layer['name']}/{part}")
+    options = {"eps": layer["epsilon"]} if "epsilon" in layer else {}
+    if layer["type"] == "batchNormalization":
+        if "momentum" in layer:
+            options["momentum"] = 1 - layer["momentum"]
+        return F.batch_norm(y, weight("movingMean"), weight("movingVariance"), weight("gamma"), weight("beta"), training, **options)
+    if layer["type"] == "layerNormalization":
+        return F.layer_norm(y, y.shape[1:], weight("gamma"), weight("beta"), **options)
+    y = y / (y.square().mean(1, keepdim=True) + options.get("eps", 1e-6)).sqrt()
+    return y if weight("gamma") is None else y * weight("gamma")
+
+
+def forward(spec, parameters, x, watch=None, training=True):
     """Outputs of every layer. `watch(what, values, kinks)` sees each value that meets a kink."""
     named, outputs, y = dict(parameters), [], x
     for layer in spec["layers"]:
+        if layer["type"].endswith("Normalization"):
+            y = normalize(layer, named, y, training)
         if layer["type"] == "dense":
             y = y @ named[layer["name"] + "/kernel"]
             if layer.get("useBias", True):
@@ -332,8 +381,8 @@ def batches_of(spec):
 
 def run(spec, x, y, initial, dtype, watch=None):
     x = x.to(dtype)
-    parameters = [(name, value.to(dtype).clone().requires_grad_()) for name, value in initial]
-    values = [value for _, value in parameters]
+    parameters = [(name, value.to(dtype).clone().requires_grad_(not is_fixed(name))) for name, value in initial]
+    values = [value for name, value in parameters if not is_fixed(name)]
     options = spec["optimizer"]["options"]
     optimizer = make_optimizer(values, spec["optimizer"]["name"], options)
     result = {"losses": [], "norms": [], "smallest": math.inf, "clipped": 0.0}
@@ -350,7 +399,7 @@ def run(spec, x, y, initial, dtype, watch=None):
         if step == 0:
             result["input"] = inputs.grad.clone()
             result["lossGradients"] = [output.grad.clone() for output in outputs]
-            result["gradients"] = [(name, value.grad.clone()) for name, value in parameters]
+            result["gradients"] = [(name, value.grad.clone()) for name, value in parameters if not is_fixed(name)]
         for value in values:
             sizes = value.grad.abs()
             if sizes.max() > 0:
@@ -366,10 +415,10 @@ def run(spec, x, y, initial, dtype, watch=None):
         optimizer.step()
         for i, value in enumerate(values):
             travelled[i] += (value.detach() - before[i]).abs().max().item()
-    net = [(value.detach() - start).abs().max().item() for value, (_, start) in zip(values, initial)]
+    net = [(value.detach() - start).abs().max().item() for value, start in zip(values, (start for name, start in initial if not is_fixed(name)))]
     result["net"] = min(change / way for change, way in zip(net, travelled))
     result["after"] = [(name, value.detach().clone()) for name, value in parameters]
-    result["output"] = forward(spec, result["after"], x)[-1]
+    result["output"] = forward(spec, result["after"], x, training=False)[-1]
     return result
 
 
