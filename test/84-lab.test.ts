@@ -7,6 +7,8 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { type Ended, root } from './child.js';
 
 const EXPERIMENTS = [
+  [1, 'Vanishing and exploding gradients'],
+  [2, 'Saturation over training'],
   [3, 'Zig-zag: inputs that share a sign'],
   [4, 'Unequal feature variances'],
   [5, 'Identical weights'],

@@ -172,7 +172,7 @@ export const experiment: Experiment = {
         },
       ],
       conclusion: quick
-        ? `Too short to conclude how steps grow: one seed and ${ratios.length} ratios. Standardised data took at most ${mostScaled} steps.`
+        ? `Too short to conclude how steps grow: one seed and ${ratios.length} ratios. Standardised data took at most ${mostScaled} step${mostScaled === 1 ? '' : 's'}.`
         : `Steps grow in proportion to the condition number (power ${exponent.toFixed(2)}): up to ${mostRaw} where standardised data take at most ${mostScaled}.`,
     };
   },

@@ -7,6 +7,8 @@ import { parseArgs } from 'node:util';
 import { backend } from 'gradmill';
 import { renderPage } from '../../src/report/html.js';
 import type { Experiment, Figure, Section } from '../../src/report/section.js';
+import { experiment as vanishing } from './01-vanishing-and-exploding.js';
+import { experiment as saturation } from './02-saturation.js';
 import { experiment as zigZag } from './03-zig-zag.js';
 import { experiment as variances } from './04-unequal-variances.js';
 import { experiment as identical } from './05-identical-weights.js';
@@ -15,7 +17,7 @@ import { experiment as lottery } from './08-lottery-ticket.js';
 import { experiment as regularised } from './09-regularise-to-prune.js';
 import { experiment as unscaled } from './10-unscaled-data.js';
 
-const EXPERIMENTS: readonly Experiment[] = [zigZag, variances, identical, size, lottery, regularised, unscaled];
+const EXPERIMENTS: readonly Experiment[] = [vanishing, saturation, zigZag, variances, identical, size, lottery, regularised, unscaled];
 
 const IDS = EXPERIMENTS.map(({ id }) => id).join(', ');
 
