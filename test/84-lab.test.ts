@@ -12,6 +12,7 @@ const EXPERIMENTS = [
   [3, 'Zig-zag: inputs that share a sign'],
   [4, 'Unequal feature variances'],
   [5, 'Identical weights'],
+  [6, 'Initialisation through 50 layers'],
   [7, 'Big and small networks, dead units'],
   [8, 'The lottery ticket'],
   [9, 'Regularise to prune'],

@@ -12,12 +12,24 @@ import { experiment as saturation } from './02-saturation.js';
 import { experiment as zigZag } from './03-zig-zag.js';
 import { experiment as variances } from './04-unequal-variances.js';
 import { experiment as identical } from './05-identical-weights.js';
+import { experiment as initialisation } from './06-initialisation.js';
 import { experiment as size } from './07-big-and-small.js';
 import { experiment as lottery } from './08-lottery-ticket.js';
 import { experiment as regularised } from './09-regularise-to-prune.js';
 import { experiment as unscaled } from './10-unscaled-data.js';
 
-const EXPERIMENTS: readonly Experiment[] = [vanishing, saturation, zigZag, variances, identical, size, lottery, regularised, unscaled];
+const EXPERIMENTS: readonly Experiment[] = [
+  vanishing,
+  saturation,
+  zigZag,
+  variances,
+  identical,
+  initialisation,
+  size,
+  lottery,
+  regularised,
+  unscaled,
+];
 
 const IDS = EXPERIMENTS.map(({ id }) => id).join(', ');
 
