@@ -97,19 +97,23 @@ describe('the package', () => {
   });
   const targets = () => Object.entries(manifest.exports).flatMap(([name, to]) => (typeof to === 'string' ? [] : [[name, to] as const]));
 
+  /** Entries that load an engine; the others work on models that these have made. */
+  const loading = () => targets().filter(([, to]) => to.node);
+
   test('has entries for Node, and for everybody else', () => {
-    expect(targets().map(([name]) => name)).toEqual(['.', './wasm', './kernels']);
-    for (const [name, to] of targets()) {
+    expect(targets().map(([name]) => name)).toEqual(['.', './wasm', './kernels', './diagnostics', './pruning']);
+    expect(loading().map(([name]) => name)).toEqual(['.', './wasm', './kernels']);
+    for (const [, to] of targets()) for (const path of Object.values(to)) expect(existsSync(join(root, path)), path).toBe(true);
+    for (const [name, to] of loading()) {
       // Deno and Bun take "node" for theirs too: the first that fits is taken.
       expect(Object.keys(to), name).toEqual(['types', 'deno', 'bun', 'node', 'default']);
       expect(to.deno).toBe(to.default);
       expect(to.bun).toBe(to.default);
-      for (const path of Object.values(to)) expect(existsSync(join(root, path)), path).toBe(true);
     }
   });
 
   test('lets bundlers drop everything but the entries', () => {
-    const entries = targets().flatMap(([, to]) => [to.node, to.default]);
+    const entries = loading().flatMap(([, to]) => [to.node, to.default]);
     expect(new Set(manifest.sideEffects)).toEqual(new Set([...entries, './dist/cli/main.js']));
   });
 
