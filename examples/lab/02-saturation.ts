@@ -25,8 +25,8 @@ export const experiment: Experiment = {
   id: 2,
   title: 'Saturation over training',
   claim:
-    'Weights that are too large push bounded activations to their ends, where a′ is next to 0: the gradient does not pass, ' +
-    'and training does not get the units out again. Weights of Glorot’s size start unsaturated.',
+    'Weights that are too large push bounded activations to their ends, where a′ is next to 0: such units pass nothing back, ' +
+    'and training does not get them out again. Weights of Glorot’s size start unsaturated.',
   async run({ quick, note }) {
     const seeds = seedsUpTo(quick ? 1 : 3);
     const epochs = quick ? 2 : 12;
@@ -159,7 +159,9 @@ export const experiment: Experiment = {
       conclusion: quick
         ? `Too short to conclude what training does: ${epochs} epochs, one seed. Before training, σ = 1 saturates ${(100 * least).toFixed(0)} % of the tanh outputs, Glorot’s weights ${(100 * mostGlorot).toFixed(1)} %.`
         : `σ = 1 saturates a wide tanh net before the first step (${(100 * least).toFixed(0)} %), and ${epochs} epochs later ${(100 * leastAfter).toFixed(0)} % still are; ` +
-          `it ends at least ${(100 * gap).toFixed(0)} points of accuracy behind Glorot’s weights.`,
+          `it ends at least ${(100 * gap).toFixed(0)} points of accuracy behind Glorot’s weights. ` +
+          `Not to be saturated is not enough: deep sigmoids with Glorot’s weights are not (${(100 * mean(shares(sigmoidGlorot, 0))).toFixed(1)} %), and learn least of all ` +
+          `(${(100 * mean(sigmoidGlorot.map(({ accuracy }) => accuracy))).toFixed(0)} %; with σ = 1 ${(100 * mean(sigmoidLarge.map(({ accuracy }) => accuracy))).toFixed(0)} %), for their gradient vanishes as in experiment 1.`,
     };
   },
 };

@@ -76,7 +76,21 @@ export const experiment: Experiment = {
       expected: 'above 0 by more than 2 standard errors of the mean over seeds (paired)',
       ...(!quick && { holds: beyond(gaps(round, value)) }),
     });
+    const pruned = left.slice(1).map((_, i) => i + 1);
+    // From here on every round is ahead by more than chance.
+    const ahead = pruned.filter((round) => !beyond(gaps(round))).reduce((last, round) => Math.max(last, round), 0) + 1;
+    const where =
+      ahead === 1
+        ? 'Tickets are ahead by more than chance in every round.'
+        : ahead > rounds
+          ? 'But they are not ahead by more than chance to the end.'
+          : `They are ahead by more than chance only from ${left[ahead].toFixed(0)} % downwards: with more weights left, new values do as well.`;
     const figures: Figure[] = [
+      {
+        label: 'ticket less control, means over seeds, by weights left',
+        value: pruned.map((round) => `${left[round].toFixed(0)} %: ${mean(gaps(round)).toFixed(2)}`).join(', '),
+        unit: 'points',
+      },
       {
         label: 'weights of the whole network’s kernels',
         value: whole[0].weights,
@@ -113,7 +127,6 @@ export const experiment: Experiment = {
       ...[...new Set([tenth, rounds])].map((round) => gap(round, 'final accuracy', final)),
       gap(tenth, 'accuracy after the first epoch', early),
     ];
-    // The axis runs from the whole network to the smallest ticket; each point is a round.
     const curves = (value: typeof final): ReturnType<typeof band>[] =>
       (['ticket', 'control'] as const).map((arm) => {
         const rowsBySeed = seeds.map((_, seed) => left.map((__, round) => of(arm, round, value)[seed]));
@@ -160,8 +173,9 @@ export const experiment: Experiment = {
       ],
       conclusion: quick
         ? `Too short to conclude: one seed, ${rounds} rounds of one epoch on ${rows} digits.`
-        : `With ${left[quarter].toFixed(0)} % of the weights the ticket is within ${Math.max(mean(lost), 0).toFixed(2)} points of the whole network; at ${left[tenth].toFixed(1)} % it is ` +
-          `${mean(gaps(tenth)).toFixed(2)} points ahead of the same connections with new values, at ${left[rounds].toFixed(1)} % ${mean(gaps(rounds)).toFixed(2)}.`,
+        : `With ${left[quarter].toFixed(0)} % of the weights the ticket is ${Math.abs(mean(lost)).toFixed(2)} points ${mean(lost) > 0 ? 'behind' : 'ahead of'} the whole network; at ${left[tenth].toFixed(1)} % it is ` +
+          `${mean(gaps(tenth)).toFixed(2)} points ahead of the same connections with new values, at ${left[rounds].toFixed(1)} % ${mean(gaps(rounds)).toFixed(2)}. ` +
+          where,
     };
   },
 };
