@@ -222,7 +222,8 @@ export const experiment: Experiment = {
       {
         label: 'normalised: accuracy that σ = 1 lacks behind He, least of any seed',
         value: behindHe,
-        expected: 'more than 0: weights whose size cancels turn at the rate η/σ² (van Laarhoven 2017), in layers of 128 inputs at σ = 1 a 64th of He’s',
+        expected:
+          'more than 0: weights whose size cancels turn at the rate η/σ² (van Laarhoven 2017), in layers of 128 inputs at σ = 1 a 64th of He’s',
         ...(!quick && { holds: behindHe > 0 }),
       },
     ];
