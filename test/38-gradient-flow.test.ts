@@ -6,6 +6,7 @@ import {
   activation,
   type ActivationName,
   adam,
+  batchNormalization,
   dense,
   glorotNormal,
   heNormal,
@@ -223,6 +224,17 @@ test.each([
   expect(Math.abs(after.mean - wanted)).toBeLessThan(0.005);
 });
 
+test('batch normalisation: batch statistics in training, moving ones in inference', async () => {
+  const model = sequential({ inputShape: [5], layers: [batchNormalization()] });
+  const x = tensor(gaussian(4000, 3).map((value) => 7 + 3 * value), [800, 5]); // prettier-ignore
+  const [[training], [inference]] = [await activationStats(model, x), await activationStats(model, x, { mode: 'inference' })];
+  expect(training.after.mean).toBeCloseTo(0, 5);
+  expect(training.after.standardDeviation).toBeCloseTo(1, 3);
+  // The moving mean is still 0, the moving variance 1: looking has not moved them.
+  expect(inference.after.mean).toBeCloseTo(7, 0);
+  expect(inference.after.standardDeviation).toBeCloseTo(3, 0);
+});
+
 test('a histogram of N(0, 1) is a bell', async () => {
   const model = sequential({ inputShape: [100], layers: [activation('tanh')] });
   const [{ before }] = await activationStats(model, tensor(gaussian(200_000, 6), [2000, 100]));
@@ -266,6 +278,11 @@ test('what is refused', async () => {
   expect(await refusal(() => activationStats(model, [[1, 2, 3]]))).toMatch(/^shape-mismatch: /);
   expect(await refusal(() => activationStats(model, [[1, NaN]]))).toMatch(/^non-finite-input: /);
   expect(await refusal(() => activationStats(model, [[1, 2]], { mode: 'both' as 'training' }))).toMatch(/^unknown-name: /);
+  const normalised = compiled(2, [batchNormalization()]);
+  const oneRow = "layer 'batchNormalization1' takes statistics over the batch and needs at least 2 rows, got 1";
+  expect(await refusal(() => activationStats(normalised, [[1, 2]]))).toBe(`invalid-argument: activationStats: ${oneRow}`);
+  expect(await refusal(() => gradientFlow(normalised, [[1, 2]], [[1, 2]]))).toBe(`invalid-argument: gradientFlow: ${oneRow}`);
+  expect(await activationStats(normalised, [[1, 2]], { mode: 'inference' })).toHaveLength(1);
   model.dispose();
   expect(await refusal(() => activationStats(model, [[1, 2]]))).toMatch(/^disposed: /);
 });

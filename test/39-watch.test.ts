@@ -2,13 +2,17 @@
 import { afterEach, describe, expect, test } from 'vitest';
 import { gradientFlow } from '../src/diagnostics/index.js';
 import {
+  activation,
   adam,
+  batchNormalization,
   type DiagnosticsOptions,
   dense,
+  dropout,
   type FitOptions,
   type History,
   l1,
   l2,
+  layerNormalization,
   type LogRecord,
   type Optimizer,
   sequential,
@@ -94,6 +98,27 @@ describe(`training does not change by a bit (${ran})`, () => {
     const off = await run();
     expect(off[0].data.filter((bits) => bits === 0).length).toBeGreaterThanOrEqual(60);
     for (const every of [1, 4]) expect(await run({ every })).toEqual(off);
+  });
+
+  test('with batch statistics, their moving averages, and dropout', async () => {
+    const run = async (threads: number, diagnostics?: DiagnosticsOptions) => {
+      const layers = [
+        dense({ units: 20, useBias: false }),
+        batchNormalization(),
+        activation('relu'),
+        dropout({ rate: 0.3 }),
+        layerNormalization(),
+        dense({ units: classes }),
+      ];
+      const model = sequential({ inputShape: [columns], seed: 2, layers });
+      model.compile({ optimizer: adam({ learningRate: 0.01 }), loss: 'softmaxCrossEntropy', threads });
+      const history = await model.fit(x, labels, { epochs: 2, batchSize: 16, ...(diagnostics && { diagnostics }) });
+      return { weights: bitsOf(model.weights), figures: numbersOf(history), flow: await gradientFlow(model, x, labels) };
+    };
+    const off = await run(1);
+    for (const every of [1, 4]) for (const threads of [1, 3]) expect(await run(threads, { every })).toEqual(off);
+    expect(off.flow.layers.map(({ layer }) => layer)).toHaveLength(6);
+    expect(off.flow.layers[1].weightFactor.predicted).toBe(1);
   });
 
   test('rows targets, no shuffling, a callback a batch; data that streams', async () => {

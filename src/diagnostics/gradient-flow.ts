@@ -16,7 +16,9 @@ import type { GradientFlow, LayerActivations } from './types.js';
 export async function gradientFlow(model: Sequential, x: TensorInput, y: TensorInput): Promise<GradientFlow> {
   return callOn(model, async (jobs, memory) => {
     const { runtime } = jobs;
-    const { rows, kind, ...sets } = await jobs.load(jobs.examples('', x, y), memory);
+    const examples = jobs.examples('', x, y);
+    jobs.checkBatches('gradientFlow', examples.rows, examples.rows);
+    const { rows, kind, ...sets } = await jobs.load(examples, memory);
     await jobs.run(`flow:${kind}`, rows, sets, { rows });
     const { measures } = runtime.plan(`flow:${kind}`, rows);
     const layers = measures?.flow(runtime) ?? [];
@@ -65,6 +67,7 @@ export async function activationStats(
     const input = jobs.inputRows('x', x);
     const { rows } = input;
     if (rows === 0) throw new GradmillError('empty-data', 'x is empty');
+    if (mode === 'training') jobs.checkBatches('activationStats', rows, rows);
     await jobs.run(kind, rows, { x: await memory.load(input) }, { rows });
     return jobs.runtime.plan(kind, rows).measures?.activations(jobs.runtime) ?? [];
   });
