@@ -98,6 +98,7 @@ describe(`training does not change by a bit (${ran})`, () => {
     const off = await run();
     expect(off[0].data.filter((bits) => bits === 0).length).toBeGreaterThanOrEqual(60);
     for (const every of [1, 4]) expect(await run({ every })).toEqual(off);
+    expect(await run({ every: 1, paths: true })).toEqual(off);
   });
 
   test('with batch statistics, their moving averages, and dropout', async () => {

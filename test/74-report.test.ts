@@ -542,6 +542,21 @@ describe('gradmill report', () => {
     expect(await run('report', log, `--out=${out}`)).toMatchObject({ code: 0 });
   });
 
+  test('draws the layers that gradmill train measured', { timeout: 60_000 }, async () => {
+    const rows = Array.from({ length: 80 }, (_, i) => `${i % 7},${(i * i) % 11},${i % 2 ? 'odd' : 'even'}`);
+    await writeFile(path('measured.csv'), `a,b,parity\n${rows.join('\n')}\n`);
+    const [log, out] = [path('measured.jsonl'), path('measured.html')];
+    const to = ['--log', log, '--diagnostics', '5', '--out', path('measured.safetensors')];
+    expect(await run('train', path('measured.csv'), '--target', 'parity', '--epochs', '8', ...to)).toMatchObject({ code: 0, err: '' });
+    const { samples } = parseLog(await readFile(log), log, 'measured');
+    expect(samples.length).toBeGreaterThan(1);
+    expect(samples.map(({ step }) => step)).toEqual(samples.map((_, i) => 1 + 5 * i));
+    expect(await run('report', log, '-o', out)).toMatchObject({ code: 0, err: '' });
+    const gradients = parsed(await readFile(out, 'utf8')).querySelector('#gradients');
+    expect(gradients?.textContent).toContain('first over last layer');
+    expect(gradients?.querySelectorAll('figure').length).toBeGreaterThan(0);
+  });
+
   test('compares runs, and draws layers where they were sampled', { timeout: 60_000 }, async () => {
     await writeFile(path('deep.jsonl'), linesOf(sampleLog(12)));
     await writeFile(path('flat.jsonl'), linesOf(sampleLog(2)));

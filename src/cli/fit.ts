@@ -22,7 +22,7 @@ export interface TrainingLength {
 }
 
 /** What of a run is kept for `gradmill report`. */
-export function logOf({ log, diagnostics }: TrainFlags): Pick<FitOptions, 'log'> {
+export function logOf({ log, diagnostics }: TrainFlags): Pick<FitOptions, 'log' | 'diagnostics'> {
   if (log === undefined) return {};
   return { log, ...(diagnostics !== undefined && { diagnostics: { every: diagnostics } }) };
 }
@@ -55,7 +55,7 @@ export async function trainLive(
   model: Model,
   { x, y, validationData }: TrainingData,
   { epochs, batchSize }: TrainingLength,
-  log: Pick<FitOptions, 'log'>,
+  log: Pick<FitOptions, 'log' | 'diagnostics'>,
   { path, metadata }: SaveOptions,
   out: Output,
 ): Promise<Training> {
