@@ -6,8 +6,11 @@ import {
   adagrad,
   adam,
   adamW,
+  batchNormalization,
   dense,
+  dropout,
   l1,
+  layerNormalization,
   loadModel,
   type Optimizer,
   rmsprop,
@@ -423,6 +426,31 @@ describe('removing units', () => {
     expect(small.weights[0].shape[1]).toBeLessThan(720);
     expect(bitsOf((await small.predict(many)).data)).toEqual(bitsOf((await model.predict(many)).data));
     expect(bitsOf(small.predictSync(many).data)).toEqual(bitsOf(model.predictSync(many).data));
+  });
+
+  test('nor with a normalisation between, whose statistics go with them', async () => {
+    const layers = [dense({ units: 12 }), batchNormalization(), activation('relu'), dropout({ rate: 0.2 }), dense({ units: 3 })];
+    const model = sequential({ inputShape: [10], seed: 2, layers });
+    model.compile({ optimizer: adam(), loss: 'meanSquaredError' });
+    await model.fit(rows, tensor(new Random(5).floats(33 * 3), [33, 3]), { epochs: 3, batchSize: 11 });
+    const { data } = model.weights.find(({ name }) => name === 'batchNormalization1/beta')!;
+    model.setWeights([{ name: 'batchNormalization1/beta', data: data.map((value, i) => ([1, 4, 11].includes(i) ? -1000 : value)) }]);
+    const dead = await removableUnits(model, rows);
+    expect(dead.dense1).toEqual([1, 4, 11]);
+    const small = await removeUnits(model, dead);
+    expect(small.weights.map(({ name, shape }) => [name, shape])).toEqual([
+      ['dense1/kernel', [10, 9]],
+      ['dense1/bias', [9]],
+      ...['gamma', 'beta', 'movingMean', 'movingVariance'].map((name) => [`batchNormalization1/${name}`, [9]]),
+      ['dense2/kernel', [9, 3]],
+      ['dense2/bias', [3]],
+    ]);
+    expect(bitsOf((await small.predict(rows)).data)).toEqual(bitsOf((await model.predict(rows)).data));
+  });
+
+  test('not in front of a layer that mixes columns', async () => {
+    const model = sequential({ inputShape: [10], layers: [dense({ units: 5 }), layerNormalization(), dense({ units: 2 })] });
+    expect(await refusal(() => removeUnits(model, { dense1: [0] }))).toMatch(/^invalid-argument: removeUnits: /);
   });
 
   test('counts planted ones exactly, and keeps what the model was', async () => {

@@ -294,7 +294,22 @@ describe('the smallest and the largest parts', () => {
         plan.emit('shrinkColumns', [3, 10_001], { x: state([3, 10_001]), hyper }, { lambda: 0.5 });
         const [w, from] = [state([300, 101]), state([300, 101])];
         plan.emit('columnDistances', [300, 101], { x: w, from, squares: state([101], 'f64') });
+        const epsilon = 1e-5;
+        const [x, dY, y, dX] = Array.from({ length: 4 }, () => state([200, 150]));
+        const [gamma, beta, dGamma, dBeta, mean, variance] = Array.from({ length: 6 }, () => state([150]));
+        plan.emit('batchNormalization', x.shape, { x, gamma, beta, y, mean, variance }, { epsilon });
+        plan.emit('batchNormalizationInference', x.shape, { x, mean, variance, gamma, beta, y }, { epsilon });
+        plan.emit('batchNormalizationGradient', x.shape, { dY, x, mean, variance, gamma, dX, dGamma, dBeta }, { epsilon });
+        const [means, inverse] = [state([200]), state([200])];
+        plan.emit('layerNormalization', x.shape, { x, gamma, beta, y, inverse, mean: means }, { epsilon });
+        plan.emit('layerNormalizationGradient', x.shape, { dY, x, inverse, mean: means, gamma, dX });
+        plan.emit('layerNormalizationScaleGradient', x.shape, { dY, x, inverse, mean: means, dGamma });
+        const wide = Array.from({ length: 4 }, () => state([10_001]));
+        const statistics = { mean: wide[0], variance: wide[1], movingMean: wide[2], movingVariance: wide[3] };
+        plan.emit('updateStatistics', [3, 10_001], statistics, { momentum: 0.9 });
         const seed = state([4], 'u32');
+        plan.emit('dropout', x.shape, { x, state: seed, hyper, y, mask: dX }, { stream: 5, rate: 0.3 });
+        plan.emit('dropoutGradient', x.shape, { dY, mask: dX, dX: y });
         for (const op of ['randomNormal', 'randomTruncatedNormal'] as const)
           plan.emit(op, p.shape, { y: state(p.shape), state: seed }, { stream: 3, mean: 0.1, standardDeviation: 2 });
         plan.emit('randomUniform', p.shape, { y: state(p.shape), state: seed }, { stream: 3, low: -1, high: 2 });

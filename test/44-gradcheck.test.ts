@@ -2,7 +2,20 @@
 // passed over and counted, and the model does not change.
 import { describe, expect, test } from 'vitest';
 import { gradcheck, type GradcheckFailure } from '../src/diagnostics/index.js';
-import { activation, adam, dense, heNormal, sequential, sgd, tensor, zeros } from '../src/index.js';
+import {
+  activation,
+  adam,
+  batchNormalization,
+  dense,
+  dropout,
+  heNormal,
+  layerNormalization,
+  rmsNormalization,
+  sequential,
+  sgd,
+  tensor,
+  zeros,
+} from '../src/index.js';
 import type { ActivationName, Layer, LossName } from '../src/index.js';
 import { Random } from './engines.js';
 import { refusal } from './refusal.js';
@@ -67,6 +80,19 @@ async function failures(layers: readonly Layer[]): Promise<GradcheckFailure[]> {
 }
 
 describe('sound models pass', () => {
+  test.each<[string, Layer]>([
+    ['batch normalisation', batchNormalization()],
+    ['layer normalisation', layerNormalization()],
+    ['RMS normalisation', rmsNormalization()],
+    ['dropout', dropout({ rate: 0.3 })],
+  ])('%s between dense layers', async (_, layer) => {
+    const { x, y } = data(20, 4);
+    const report = await gradcheck(compiled([dense({ units: 9, activation: 'tanh', useBias: false }), layer, dense({ units: 4 })]), x, y);
+    expect(report.failures).toEqual([]);
+    expect(report.passed).toBe(true);
+    expect(report.tensors.every(({ engine }) => engine.checked > 0)).toBe(true);
+  });
+
   test.each<ActivationName>(['tanh', 'sigmoid', 'relu', 'leakyRelu', 'gelu', 'silu', 'mish', 'selu', 'softsign', 'hardSwish', 'softmax'])(
     'dense layers with %s',
     async (name) => {
