@@ -6,11 +6,14 @@ import {
   activation,
   type ActivationName,
   adam,
+  batchNormalization,
   type CompileOptions,
   constant,
   dense,
+  dropout,
   type InitializerInput,
   type Layer,
+  layerNormalization,
   type LossName,
   normal,
   sequential,
@@ -143,6 +146,8 @@ describe('healthy networks raise no alarm', () => {
     ['Huber, two outputs, SGD with momentum', [...stack(2, 32, 'silu', 'heNormal'), dense({ units: 2 })], curve({ outputs: 2 }), { loss: 'huber', optimizer: sgd({ learningRate: 0.05, momentum: 0.9 }) }],
     ['softmax regression without hidden layers', [dense({ units: 4 })], blobs(), { ...CLASSES, optimizer: sgd({ learningRate: 0.1 }) }],
     ['few rows', classifier(), blobs({ rows: 40 }), CLASSES],
+    ['batch normalisation', [dense({ units: 32, useBias: false }), batchNormalization(), activation('relu'), dense({ units: 4 })], blobs(), CLASSES],
+    ['layer normalisation and dropout', [dense({ units: 32, activation: 'gelu' }), layerNormalization(), dropout({ rate: 0.2 }), dense({ units: 4 })], blobs(), CLASSES],
     ['two different rows', [...stack(2, 64, 'relu'), dense({ units: 1 })], { x: tensor(Float32Array.from({ length: 80 }, (_, i) => (i % 4 === 0 || i % 4 === 3 ? 1 : 0)), [40, 2]), y: tensor(Float32Array.from({ length: 40 }, (_, i) => 2 * (i % 2) - 1), [40, 1]) }, SQUARES],
   ]; // prettier-ignore
   test.each(cases)('%s', async (_, layers, data, compile, options) => {
