@@ -110,7 +110,7 @@ export function uniform(options: UniformOptions = {}): Initializer {
 }
 
 /** Standard deviation of N(0, 1) cut at ±2: √(1 − 4φ(2)/(2Φ(2) − 1)). */
-const TRUNCATED_DEVIATION = 0.8796256610342398;
+export const TRUNCATED_DEVIATION = 0.8796256610342398;
 
 /**
  * Weights of variance scale / fan, so that signals keep their size through depth: a product of fanIn terms of unit variance has

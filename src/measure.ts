@@ -6,8 +6,8 @@ import type { NamedLayer } from './architecture.js';
 import type { DiagnosticsSample, Distribution, LayerActivations, LayerFlow } from './diagnostics/types.js';
 import type { Parameter, Plan, Tensor, TrainableParameter } from './plan.js';
 
-/** |a'| below this counts as saturated. */
-const SATURATION_THRESHOLD = 0.01;
+/** |a'(z)| below it counts as saturated. */
+export const SATURATED = 0.01;
 
 /** Power iterations of one instruction; few, so that runs that take turns come to an end of it soon. */
 const POWER_ITERATIONS = 8;
@@ -93,7 +93,8 @@ export class Measures {
       const activation = y === x ? undefined : plan.activationOf(y);
       const before = activation && this.#distribution(activation.z);
       const after = this.#distribution(y);
-      const slope = activation && this.#slope(y, activation);
+      const curve = activation && plan.slopeOf(y);
+      const slope = curve && this.#emitStatistics(curve, { threshold: SATURATED });
       this.#layers.push({ name, x, y, activation, parameters, before, after, slope });
     });
   }
@@ -150,16 +151,6 @@ export class Measures {
     this.#plan.emit('histogram', x.shape, { x, statistics, counts: histogram });
     this.#plan.keep(histogram);
     return { statistics, histogram };
-  }
-
-  #slope(y: Tensor, { z, activation }: { readonly z: Tensor; readonly activation: Activation }): Tensor {
-    const plan = this.#plan;
-    const [one, slope] = [plan.buffer('one', z.shape), plan.buffer('slope', z.shape)];
-    plan.emit('fill', [one.elements(plan.batch)], { y: one }, { value: 1 });
-    const v = activation.derivativeNeedsInput ? z : y;
-    const { code, parameter } = activation;
-    plan.emit('activationGradient', z.shape, { dY: one, v, dX: slope }, { activation: code, parameter });
-    return this.#emitStatistics(slope, { threshold: SATURATION_THRESHOLD });
   }
 
   /** Once a tensor: a layer's output is the next one's input. */

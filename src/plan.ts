@@ -207,6 +207,18 @@ export class Plan {
     return this.#activations.get(y);
   }
 
+  /** a'(z) of what made y = a(z), in a new buffer: what the derivative's kernel makes of ones. Undefined where `activate` did not. */
+  slopeOf(y: Tensor): Tensor | undefined {
+    const made = this.#activations.get(y);
+    if (!made) return undefined;
+    const { z, activation } = made;
+    const [one, slope] = [this.buffer('one', z.shape), this.buffer('slope', z.shape)];
+    this.emit('fill', [one.elements(this.batch)], { y: one }, { value: 1 });
+    const immediates = { activation: activation.code, parameter: activation.parameter };
+    this.emit('activationGradient', z.shape, { dY: one, v: activation.derivativeNeedsInput ? z : y, dX: slope }, immediates);
+    return slope;
+  }
+
   /** dY ⊙ a'(v), v the activation's output or, where the derivative needs it, its input. */
   activationGradient(dY: Tensor, v: Tensor, activation: Activation): Tensor {
     const dX = this.buffer('dZ', dY.shape);

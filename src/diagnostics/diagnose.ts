@@ -8,9 +8,9 @@ import { checkOptions, finiteNumber, list, show, size } from '../options.js';
 import type { Training } from '../runtime.js';
 import type { TensorInput } from '../tensor.js';
 import { figure, type Finding, percent, ranked, type Severity, THRESHOLDS } from './findings.js';
+import { type Signals, signalsOf } from './gradient-flow.js';
 import { initReport, type InitReport } from './initialization.js';
 import { inputReport, type InputReport } from './inputs.js';
-import { type Signals, signalsOf } from './signals.js';
 import { type Neighbours, neighbours, type TargetFacts, targetFacts } from './targets.js';
 import { chosenRows, lossOf, type Sample, sampleOf, subset, type Trial, trial, withLearningRate } from './trials.js';
 import { activationsOf, deadIn, type DeadUnits, type DuplicateUnits, duplicateUnits } from './units.js';
@@ -119,6 +119,7 @@ export async function examine(
     });
 
     const sample = sampleOf(examples.x, examples.y, examples.kind, SAMPLE);
+    const batch = subset(sample, first(Math.min(sample.rows, FLOW_ROWS)));
     const activations = activationsOf(runtime);
     const last = runtime.layers[runtime.layers.length - 1];
     const bias = last.parameters.find(({ name }) => name === `${last.name}/bias`);
@@ -135,7 +136,7 @@ export async function examine(
       equalOutputBias: biases?.every((value) => value === biases[0]),
       loss,
       init: await initReport(subject, sample.x),
-      signals: await signalsOf(subject, subset(sample, first(Math.min(sample.rows, FLOW_ROWS)))),
+      signals: await signalsOf(subject, batch.x, batch.y),
       differentRows: differentRows(sample, SUBSET).length,
       dead: await deadIn(subject, sample.x, 'training'),
       duplicates: await duplicateUnits(subject),
@@ -602,7 +603,7 @@ const initialSize: Check = ({ init, layers, signals }) =>
       return [];
     const isLast = init.layers[init.layers.length - 1].layer === layer;
     const average = (forwardGain + backwardGain) / 2;
-    const z = signals.layers.find((known) => known.layer === layer)?.rmsBeforeActivation;
+    const z = signals.activations.find((known) => known.layer === layer)?.before?.rms;
     const evidence = {
       kernelRms,
       forwardGain,
@@ -640,7 +641,7 @@ const initialSize: Check = ({ init, layers, signals }) =>
   });
 
 const saturation: Check = ({ layers, signals }) =>
-  signals.layers.flatMap(({ layer, saturation = 0, rmsBeforeActivation = 0, meanBeforeActivation = 0 }): Finding[] => {
+  signals.activations.flatMap(({ layer, saturation, before }): Finding[] => {
     const activation = layers.find(({ name }) => name === layer)?.activation;
     const grade = severity(saturation, THRESHOLDS.saturation);
     if (activation === undefined || !S_SHAPED.has(activation) || !grade) return [];
@@ -649,21 +650,24 @@ const saturation: Check = ({ layers, signals }) =>
         code: 'saturated-layer',
         severity: grade,
         layer,
-        evidence: { saturation, activation, rmsBeforeActivation, meanBeforeActivation },
-        message: `layer '${layer}': ${percent(saturation)} of its ${activation} outputs lie where the curve is flat (|a'| < 0.01); what enters it is ${figure(rmsBeforeActivation)} in root mean square`,
+        evidence: { saturation, activation, rmsBeforeActivation: before?.rms ?? 0, meanBeforeActivation: before?.mean ?? 0 },
+        message: `layer '${layer}': ${percent(saturation)} of its ${activation} outputs lie where the curve is flat (|a'| < 0.01); what enters it is ${figure(before?.rms ?? 0)} in root mean square`,
         advice: 'Scale the inputs, draw smaller weights, or normalise before the activation (batchNormalization).',
         theory: `Gradients pass an activation times its derivative: where ${activation} is flat, nothing comes through.`,
       },
     ];
   });
 
-const gradientSize: Check = ({ signals: { firstOverLast, decayPerLayer, layers } }) => {
+const gradientSize: Check = ({ signals: { flow } }) => {
+  const { firstOverLast, decayPerLayer, layers } = flow;
   // All gradients 0 is another matter: units are dead, or the loss is at its minimum.
   if (!(firstOverLast > 0)) return [];
   const vanishing = severity(firstOverLast, THRESHOLDS.vanishing);
   const grade = vanishing ?? severity(firstOverLast, THRESHOLDS.exploding);
   if (!grade) return [];
-  const sorted = [...layers].sort((a, b) => a.gradientFactor - b.gradientFactor);
+  // Of the loss gradient, from a layer's output to its input.
+  const factors = layers.map(({ layer, activationFactor, weightFactor }) => ({ layer, factor: activationFactor.measured * weightFactor.measured })); // prettier-ignore
+  const sorted = [...factors].sort((a, b) => a.factor - b.factor);
   const worst = sorted[vanishing ? 0 : sorted.length - 1];
   return [
     {
@@ -674,7 +678,7 @@ const gradientSize: Check = ({ signals: { firstOverLast, decayPerLayer, layers }
         firstOverLast,
         decayPerLayer,
         layers: layers.length,
-        factorOfWorst: worst.gradientFactor,
+        factorOfWorst: worst.factor,
       },
       message: vanishing
         ? `the loss gradient fades on its way back: at the input it is ${figure(firstOverLast)} of that at the output, ${figure(decayPerLayer)} a layer; most in layer '${worst.layer}'`

@@ -14,6 +14,18 @@ import type { GradientFlow, LayerActivations } from './types.js';
  * Rejects as Sequential.gradients does.
  */
 export async function gradientFlow(model: Sequential, x: TensorInput, y: TensorInput): Promise<GradientFlow> {
+  const { flow } = await signalsOf(model, x, y);
+  return flow;
+}
+
+/** What activations do, and the loss gradient on its way back, in one pass. */
+export interface Signals {
+  readonly flow: GradientFlow;
+  readonly activations: readonly LayerActivations[];
+}
+
+/** gradientFlow, with the activationStats of the same pass. */
+export async function signalsOf(model: Sequential, x: TensorInput, y: TensorInput): Promise<Signals> {
   return callOn(model, async (jobs, memory) => {
     const { runtime } = jobs;
     const examples = jobs.examples('', x, y);
@@ -26,11 +38,14 @@ export async function gradientFlow(model: Sequential, x: TensorInput, y: TensorI
     const sizes = [inputGradientRms, ...layers.map(({ lossGradientRms }) => lossGradientRms)];
     const last = sizes[sizes.length - 1];
     return {
-      loss: runtime.batchLoss,
-      inputGradientRms,
-      layers,
-      decayPerLayer: decay(sizes),
-      firstOverLast: sizes[0] === 0 ? 0 : sizes[0] / last,
+      flow: {
+        loss: runtime.batchLoss,
+        inputGradientRms,
+        layers,
+        decayPerLayer: decay(sizes),
+        firstOverLast: sizes[0] === 0 ? 0 : sizes[0] / last,
+      },
+      activations: measures?.activations(runtime) ?? [],
     };
   });
 }

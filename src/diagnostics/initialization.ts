@@ -1,6 +1,7 @@
 // What initialisers promise, and what signals and gradients do on their way through a network that was just made
 // (docs/theory.md, initialisation): a dot product of n independent pairs has n times the variance of one.
 import { GradmillError } from '../errors.js';
+import { TRUNCATED_DEVIATION } from '../initializers.js';
 import { callOn, copyOf, type Sequential } from '../model.js';
 import { sgd } from '../optimizers.js';
 import type { Runtime } from '../runtime.js';
@@ -118,7 +119,7 @@ export function promisedRms(config: unknown, [fanIn, fanOut]: readonly number[])
     case 'normal':
       return Math.hypot(of('mean'), of('standardDeviation'));
     case 'truncatedNormal':
-      return Math.hypot(of('mean'), TRUNCATED * of('standardDeviation'));
+      return Math.hypot(of('mean'), TRUNCATED_DEVIATION * of('standardDeviation'));
     case 'uniform':
       return Math.sqrt((of('low') ** 2 + of('low') * of('high') + of('high') ** 2) / 3);
     case 'varianceScaling': {
@@ -132,9 +133,6 @@ export function promisedRms(config: unknown, [fanIn, fanOut]: readonly number[])
       return undefined;
   }
 }
-
-/** Standard deviation of N(0, 1) cut at ±2. */
-const TRUNCATED = 0.8796256610342398;
 
 function meanSquare(values: Float32Array): number {
   return values.reduce((sum, value) => sum + value * value, 0) / values.length;

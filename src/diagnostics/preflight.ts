@@ -78,7 +78,7 @@ function checksOf(findings: readonly Finding[], { inputs, loss, targets, trainin
       fine('loss-at-init'),
       `${figure(loss)}; ${logits ? `equal shares have ${figure(targets.ignorantLoss)}` : `predicting 0 has ${figure(targets.ignorantLoss)}`}, the best constant ${figure(targets.constantLoss)}`,
     ),
-    check('gradients reach the first layer', fine('vanishing-gradient', 'exploding-gradient'), `at the input ${figure(signals.firstOverLast)} of that at the output`), // prettier-ignore
+    check('gradients reach the first layer', fine('vanishing-gradient', 'exploding-gradient'), `at the input ${figure(signals.flow.firstOverLast)} of that at the output`), // prettier-ignore
     ...(own ? [check('loss falls in the first steps', !own.diverged && own.after < own.before, `${figure(own.before)} to ${figure(own.after)} in ${own.steps} steps`)] : []), // prettier-ignore
     ...(subset
       ? [check('small subset learnt by heart', subset.after < THRESHOLDS.memorised * subset.constantLoss, `${subset.rows} rows: loss ${figure(subset.before)} to ${figure(subset.after)} in ${subset.steps} steps`)] // prettier-ignore

@@ -2,12 +2,12 @@
 import { ACTIVATION_NAMES } from '../activations.js';
 import { GradmillError } from '../errors.js';
 import type { Jobs } from '../jobs.js';
+import { SATURATED } from '../measure.js';
 import { callOn, type Sequential } from '../model.js';
 import { type Parameter, Plan, Tensor } from '../plan.js';
 import type { Runtime } from '../runtime.js';
 import type { TensorInput } from '../tensor.js';
 import { type ColumnStatistics, measure, recordColumns, Totals } from './columns.js';
-import { lastActivation, recordSlope, SATURATED } from './signals.js';
 
 // ── Equal units ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -138,8 +138,9 @@ async function unitTotals(
     training: mode === 'training',
     record: (plan, outputs) =>
       names.flatMap((name, l) => {
-        const found = lastActivation(plan, name);
-        return [...recordColumns(plan, outputs[l + 1]), ...(found ? recordColumns(plan, recordSlope(plan, found)) : [])];
+        const found = plan.instructions.findLast(({ op, scope }) => op.name === 'activate' && scope === name);
+        const slope = found && plan.slopeOf(found.operands.y);
+        return [...recordColumns(plan, outputs[l + 1]), ...(slope ? recordColumns(plan, slope) : [])];
       }),
   });
   const slopes = activationsOf(runtime).map((name) => name !== undefined && name !== 'softmax');
