@@ -12,7 +12,8 @@ export const ALIGNMENT = 64;
 /** A size: a number, or the rows of the batch that is running. */
 export type Dim = number | 'batch';
 
-const BYTES: Record<ElementType, number> = { f32: 4, f64: 8, i32: 4, u32: 4 };
+/** Of one element. */
+export const BYTES: Record<ElementType, number> = { f32: 4, f64: 8, i32: 4, u32: 4 };
 
 /** A place in the arena. `state` lives as long as the model; a `buffer` only within one replay of its plan. */
 export class Tensor {
