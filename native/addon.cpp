@@ -44,7 +44,9 @@ void giveBackPages(char* data, size_t size) {
 // resize shared memory, so a pointer into it stays valid.
 class Memory : public Napi::ObjectWrap<Memory> {
  public:
-  static Napi::Function Class(Napi::Env env) { return DefineClass(env, "Memory", {InstanceAccessor<&Memory::Offset>("offset")}); }
+  static Napi::Function Class(Napi::Env env) {
+    return DefineClass(env, "Memory", {InstanceAccessor<&Memory::Offset>("offset"), InstanceMethod<&Memory::Release>("release")});
+  }
 
   // new Memory(bytes: Uint8Array over a SharedArrayBuffer with 64 bytes to spare)
   explicit Memory(const CallbackInfo& info) : Napi::ObjectWrap<Memory>(info) {
@@ -58,16 +60,22 @@ class Memory : public Napi::ObjectWrap<Memory> {
     // V8 does not count shared memory: without this, forgotten models would not hurry its collector.
     Napi::MemoryManagement::AdjustExternalMemory(info.Env(), int64_t(size_));
   }
-  void Finalize(Napi::Env env) override {
-    giveBackPages(data_, size_);
-    Napi::MemoryManagement::AdjustExternalMemory(env, -int64_t(size_));
-  }
+  void Finalize(Napi::Env env) override { GiveBack(env); }
 
   char* data() const { return data_; }
   size_t size() const { return size_; }
 
  private:
   Napi::Value Offset(const CallbackInfo& info) { return Napi::Number::New(info.Env(), offset_); }
+  void Release(const CallbackInfo& info) { GiveBack(info.Env()); }
+
+  // The collector may come late: a model that grows would hold its old arena beside the new one. What still points here reads
+  // zeros.
+  void GiveBack(Napi::Env env) {
+    giveBackPages(data_, size_);
+    Napi::MemoryManagement::AdjustExternalMemory(env, -int64_t(size_));
+    size_ = 0;
+  }
 
   Napi::ObjectReference bytes_;
   char* data_;
@@ -84,7 +92,8 @@ class LoadedProgram : public Napi::ObjectWrap<LoadedProgram> {
   static Napi::Function Class(Napi::Env env) {
     return DefineClass(env, "Program",
                        {InstanceMethod<&LoadedProgram::SetFeed>("feed"), InstanceMethod<&LoadedProgram::RunHere>("run"),
-                        InstanceMethod<&LoadedProgram::Predict>("predict"), InstanceMethod<&LoadedProgram::Start>("start")});
+                        InstanceMethod<&LoadedProgram::Predict>("predict"), InstanceMethod<&LoadedProgram::Start>("start"),
+                        InstanceMethod<&LoadedProgram::Division>("division")});
   }
   explicit LoadedProgram(const CallbackInfo& info);
 
@@ -94,6 +103,7 @@ class LoadedProgram : public Napi::ObjectWrap<LoadedProgram> {
   Napi::Value RunHere(const CallbackInfo& info);
   Napi::Value Predict(const CallbackInfo& info);
   Napi::Value Start(const CallbackInfo& info);
+  Napi::Value Division(const CallbackInfo& info);
   // Keeps a Memory alive as long as this object: as an element, not a reference, so that both are collected at once.
   bool Hold(const CallbackInfo& info, uint32_t element, napi_value memory) {
     return napi_set_element(info.Env(), info.This(), element, memory) == napi_ok;
@@ -400,6 +410,22 @@ Napi::Value LoadedProgram::Start(const CallbackInfo& info) {
   running_ = true;
   if (!info.Env().GetInstanceData<Gradmill>()->Submit(info.Env(), pending)) delete pending;
   return Napi::Value(info.Env(), promise);
+}
+
+// division(): rows and columns of a product's register tile; then of each step its instruction and the parts along m and n
+Napi::Value LoadedProgram::Division(const CallbackInfo& info) {
+  auto words = Napi::Uint32Array::New(info.Env(), 2 + 3 * size_t(program_.stepCount));
+  uint32_t* word = words.Data();
+  *word++ = program_.table->gemmRows;
+  *word++ = program_.table->gemmColumns;
+  for (uint32_t s = 0; s < program_.stepCount; s++) {
+    const Step& step = program_.steps[s];
+    const uint32_t columns = step.call.grid >> 16;
+    *word++ = step.instruction;
+    *word++ = step.parts / columns;
+    *word++ = columns;
+  }
+  return words;
 }
 
 }  // namespace

@@ -37,6 +37,11 @@ export interface EngineProgram {
   start(from: number, to: number, firstRow: number, rowCount: number, batch: number): Promise<void>;
   /** Gives its memory back before it is collected; nothing may call it afterwards. Undefined: there is none to give. */
   release?(): void;
+  /**
+   * Rows and columns of a product's register tile; then of each step its instruction and the parts that threads divide it into,
+   * along m and n (1 for what is no product). Undefined: this engine does not tell.
+   */
+  division?(): Uint32Array;
 }
 
 export interface GemmCall {

@@ -477,7 +477,12 @@ export class Runtime {
   #reserve(bytes: number): void {
     if (bytes <= this.#arenaBytes) return;
     const arena = this.engine.allocate(bytes);
-    arena.bytes().set(this.#memory.bytes().subarray(0, this.#stateEnd));
+    const old = this.#memory.bytes();
+    // All but gradients, which every plan writes before it reads them.
+    const gradients = this.#ranges.get('g');
+    const [from, to] = gradients ? [gradients.offset, gradients.offset + gradients.bytes(1)] : [this.#stateEnd, this.#stateEnd];
+    arena.bytes().set(old.subarray(0, from));
+    arena.bytes().set(old.subarray(to, this.#stateEnd), to);
     this.#replaceArena(arena, bytes);
   }
 

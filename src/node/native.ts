@@ -11,6 +11,7 @@ import type { Choice } from '../platform.js';
 
 interface AddonMemory {
   readonly offset: number;
+  release(): void;
 }
 
 interface Addon {
@@ -53,7 +54,7 @@ class NativeMemory implements EngineMemory {
   }
 
   release(): void {
-    // It is collected once nobody refers to it.
+    this.handle.release();
   }
 }
 
