@@ -9,8 +9,9 @@ import { eventLoop } from './event-loop.js';
 import { fairness } from './fairness.js';
 import { gemm } from './gemm.js';
 import { hog } from './hog.js';
+import { memory } from './memory.js';
 import { WASM_ISA, peakProgram } from './peak.js';
-import { backends, peerFamilies } from './peers/peer.js';
+import { backends, type PeerFamily, peerFamilies } from './peers/peer.js';
 import { pruning } from './pruning.js';
 import { load, print, printTable, show, thisMachine } from './report.js';
 import { training } from './training.js';
@@ -26,13 +27,14 @@ const USAGE = `npm run bench -- COMMAND [OPTION…]
   fairness     how long a small prediction waits while another model trains
   hog          what a busy process beside it does to a training step
   pruning      LeNet-300-100 with and without its dead units
+  memory       peak resident memory of W1–W5 beside what training must hold, and beside PyTorch and TensorFlow.js; Linux
   all          everything, in this order
 
   --threads 1,2        default: 1 and all that the process may use
-  --workloads W1,W2    of training and browser; default all
+  --workloads W1,W2    of training, browser and memory; default all
   --backend wasm       native or wasm; native,wasm for training; default what runs here
   --peers pytorch,tfjs,jaxjs,sse2-strict,chromium
-                       of training; none for none; default all that are installed. sse2-strict: the native engine with
+                       of training, and the first two of memory; none for none; default all that are installed. sse2-strict: the native engine with
                        128-bit multiply and add, as WebAssembly has them, by default beside wasm only; chromium: a page
   --python PATH        with torch; default /usr/bin/python3
   --isa avx2,wasm      of gemm and peak; elsewhere set GRADMILL_ISA; default the machine's best
@@ -97,13 +99,13 @@ const watch = { seconds: positive('seconds', values.seconds ?? '20') };
 
 const trained = { ...slice, threads, workloads: workloads.filter(({ name }) => wanted.includes(family(name))), python: values.python };
 
+/** Those that were asked for. */
+function peersOf(usual: readonly PeerFamily[]): readonly PeerFamily[] {
+  return values.peers === 'none' ? [] : values.peers === undefined ? usual : list('peers', values.peers, peerFamilies);
+}
+
 const commands = {
-  training: () =>
-    training({
-      ...trained,
-      backends: measured,
-      peers: values.peers === 'none' ? [] : values.peers === undefined ? usualPeers : list('peers', values.peers, peerFamilies),
-    }),
+  training: () => training({ ...trained, backends: measured, peers: peersOf(usualPeers) }),
   browser: () => browser({ ...trained, workloads: trained.workloads.filter(({ name }) => ['W1', 'W2', 'W4', 'W5'].includes(name)) }),
   gemm: () => {
     const { m, n, k, 'transpose-a': transposeA, 'transpose-b': transposeB } = values;
@@ -129,6 +131,7 @@ const commands = {
   fairness: () => fairness(watch),
   hog: () => hog({ ...slice, threads }),
   pruning: () => pruning(slice),
+  memory: () => memory({ ...trained, threads: Math.max(...threads), families: [...measured, ...peersOf(['pytorch', 'tfjs'])] }),
 } satisfies Record<string, () => Promise<unknown>>;
 
 const names = Object.keys(commands) as (keyof typeof commands)[];

@@ -1,6 +1,6 @@
 // Who is measured: gradmill on each backend, and other libraries, in processes of their own, which live as long as the bench
 // and sleep while others run. They speak JSON lines: first a greeting, then one answer for each request
-// ({"do": "prepare" | "check" | "slice", …}).
+// ({"do": "prepare" | "check" | "slice" | "examples" | "train", …}).
 import { type ChildProcess, spawn } from 'node:child_process';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
@@ -125,6 +125,20 @@ export class Peer {
   /** Seconds a step. */
   async slice(threads: number, seconds: number): Promise<number> {
     return (await this.#ask({ do: 'slice', threads, seconds })) as number;
+  }
+
+  /** Makes so many random examples, in the form that its training takes. */
+  examples(workload: Workload, rows: number): Promise<unknown> {
+    return this.#ask({ do: 'examples', workload: { ...workload, rows } });
+  }
+
+  /** Builds a model for them, as its users do, and goes over them once. */
+  train(threads: number): Promise<unknown> {
+    return this.#ask({ do: 'train', threads });
+  }
+
+  get pid(): number {
+    return this.#process.pid ?? 0;
   }
 
   stop(): void {

@@ -96,6 +96,29 @@ class Workload:
         return elapsed / steps
 
 
+def examples(spec):
+    """x and y of random examples."""
+    rows, units = spec["rows"], spec["units"]
+    y = torch.rand(rows, 1) if spec["loss"] == "meanSquaredError" else torch.arange(rows) % units[-1]
+    return torch.rand(rows, units[0]), y
+
+
+def train(spec, x, y):
+    """A model as users write it, and one pass over the examples."""
+    units = spec["units"]
+    activation = torch.nn.ReLU if spec["activation"] == "relu" else torch.nn.Tanh
+    layers = [layer for fan_in, out in zip(units, units[1:]) for layer in (torch.nn.Linear(fan_in, out), activation())]
+    model = torch.nn.Sequential(*layers[:-1])
+    loss_of = F.mse_loss if spec["loss"] == "meanSquaredError" else F.cross_entropy
+    options = {name: value for name, value in spec["optimizer"].items() if name not in ("name", "learningRate")}
+    optimizer = torch.optim.Adam if spec["optimizer"]["name"] == "adam" else torch.optim.SGD
+    optimizer = optimizer(model.parameters(), lr=spec["optimizer"]["learningRate"], **options)
+    for rows, targets in zip(x.split(spec["batch"]), y.split(spec["batch"])):
+        optimizer.zero_grad(set_to_none=True)
+        loss_of(model(rows), targets).backward()
+        optimizer.step()
+
+
 def blas():
     """Which BLAS was loaded: Debian's torch calls the one that is installed, and the plain one is many times slower."""
     if not os.path.exists("/proc/self/maps"):
@@ -112,14 +135,20 @@ def main():
     settings = [f"{name}={os.environ[name]}" for name in VARIABLES if name in os.environ]
     settings += ["addmm", "foreach for Adam", blas()]
     print(json.dumps({"name": f"PyTorch {torch.__version__}", "settings": settings, "threads": 1024}), file=answers)
-    workload = None
+    workload = data = None
     for line in sys.stdin:
         request = json.loads(line)
         answer = True
+        if "threads" in request:
+            torch.set_num_threads(request["threads"])
         if request["do"] == "prepare":
             workload = Workload(request["workload"], request["file"])
+        elif request["do"] == "examples":
+            workload = request["workload"]
+            data = examples(workload)
+        elif request["do"] == "train":
+            train(workload, *data)
         else:
-            torch.set_num_threads(request["threads"])
             answer = workload.check() if request["do"] == "check" else workload.slice(request["seconds"])
         print(json.dumps(answer), file=answers)
 

@@ -100,15 +100,55 @@ class Workload {
   }
 }
 
+/** Makes random examples; what it returns builds a model and goes over them once. */
+function examples({ rows, units, batch, loss: lossName, activation, optimizer }) {
+  const regression = lossName === 'meanSquaredError';
+  const batches = rows / batch;
+  const make = () => {
+    const x = tf.split(tf.randomUniform([rows, units[0]]), batches);
+    const y = regression ? tf.randomUniform([rows, 1]) : tf.oneHot(tf.range(0, rows, 1, 'int32').mod(units.at(-1)).toInt(), units.at(-1));
+    return { x, y: tf.split(y, batches) };
+  };
+  const { x, y } = tf.tidy(make);
+  return () => {
+    const weights = units
+      .slice(1)
+      .flatMap((out, i) => [tf.variable(tf.randomNormal([units[i], out], 0, 1 / Math.sqrt(units[i]))), tf.variable(tf.zeros([out]))]);
+    const output = (rows) => {
+      let result = rows;
+      for (let i = 0; i < weights.length; i += 2) {
+        result = tf.add(tf.matMul(result, weights[i]), weights[i + 1]);
+        if (i + 2 < weights.length) result = activation === 'relu' ? tf.relu(result) : tf.tanh(result);
+      }
+      return result;
+    };
+    const trainer =
+      optimizer.name === 'adam'
+        ? tf.train.adam(optimizer.learningRate)
+        : optimizer.momentum > 0
+          ? tf.train.momentum(optimizer.learningRate, optimizer.momentum)
+          : tf.train.sgd(optimizer.learningRate);
+    const loss = regression ? tf.losses.meanSquaredError : tf.losses.softmaxCrossEntropy;
+    for (let i = 0; i < batches; i++) tf.tidy(() => void trainer.minimize(() => loss(y[i], output(x[i]))));
+  };
+}
+
 const answer = (value) => process.stdout.write(`${JSON.stringify(value)}\n`);
 const simd = await tf.env().getAsync('WASM_HAS_SIMD_SUPPORT');
 answer({ name: `TensorFlow.js ${tf.version.tfjs} WASM`, settings: [`${simd ? 'SIMD' : 'no SIMD'}, one thread`, 'core loop'], threads: 1 });
 let workload;
+let train;
 for await (const line of createInterface({ input: process.stdin })) {
   const request = JSON.parse(line);
   if (request.do === 'prepare') {
     workload?.dispose();
     workload = new Workload(request.workload, request.file);
+    answer(true);
+  } else if (request.do === 'examples') {
+    train = examples(request.workload);
+    answer(true);
+  } else if (request.do === 'train') {
+    train();
     answer(true);
   } else {
     answer(request.do === 'check' ? workload.check() : workload.slice(request.seconds));
