@@ -26,3 +26,13 @@ test(`a thousand models dropped without dispose(): as much memory as after ${set
   expect(last.native).toBeLessThanOrEqual(first.native * 1.1);
   expect(last.heap).toBeLessThanOrEqual(first.heap + 1);
 }, 120_000);
+
+test.runIf(backend().name === 'native' && process.platform === 'linux')(
+  'training takes at most 1.25 times its parameters, gradients, moments and activations, from compile on',
+  async () => {
+    const { peak, needed } = (await result('peak')) as { peak: number; needed: number };
+    expect(peak).toBeGreaterThan(needed * 0.9);
+    expect(peak).toBeLessThanOrEqual(needed * 1.25);
+  },
+  120_000,
+);

@@ -1,8 +1,9 @@
 // Programs that 42-allocations.test.ts and 43-memory.test.ts run in processes of their own, started with --expose-gc: what
 // training keeps. Each prints one line of JSON.
+import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { adam, dense, sequential, tensor } from 'gradmill';
+import { adam, dense, sequential, sgd, tensor } from 'gradmill';
 
 const COLUMNS = 8;
 const BATCH = 32;
@@ -101,4 +102,21 @@ export async function forgotten(settled) {
     if (i === settled || i === 1000) measured.push(await kept());
   }
   print(measured);
+}
+
+/** Linux: the most that the process held above what it held before the model, and what training must hold; in megabytes. */
+export async function peak() {
+  const [units, batch, rows] = [[784, 2048, 2048, 10], 512, 1024];
+  const x = tensor(new Float32Array(rows * units[0]).fill(0.5), [rows, units[0]]);
+  const y = new Uint8Array(rows);
+  const { resident } = await kept();
+  const layers = units.slice(1).map((out) => dense({ units: out, activation: 'relu' }));
+  const model = sequential({ inputShape: [units[0]], layers });
+  model.compile({ optimizer: sgd({ momentum: 0.9 }), loss: 'softmaxCrossEntropy' });
+  await model.fit(x, y, { batchSize: batch, epochs: 1 });
+  const highest = /VmHWM:\s+(\d+) kB/.exec(readFileSync('/proc/self/status', 'utf8'))[1] / 1024;
+  const parameters = model.weights.reduce((all, { data }) => all + data.length, 0);
+  const activations = batch * units.reduce((all, width) => all + width, 0);
+  const copies = x.data.byteLength + y.byteLength;
+  print({ peak: highest - resident - copies / 2 ** 20, needed: (4 * (3 * parameters + activations)) / 2 ** 20 });
 }
