@@ -1,9 +1,24 @@
-// npm run bench -- COMMAND [OPTION…]: measures gradmill, and its peers in the same run. docs/performance.md tells how to read
-// the figures.
-import { writeFileSync } from 'node:fs';
-import { parseArgs } from 'node:util';
+// `gradmill bench …`, and in a checkout `npm run bench -- …`: measures gradmill, and its peers in the same run.
+// docs/performance.md tells how to read the figures.
+import { availableParallelism } from 'node:os';
+import {
+  decimal,
+  describeFlags,
+  type FlagTable,
+  type FlagValues,
+  integer,
+  integers,
+  parseCommandLine,
+  someOf,
+  text,
+  toggle,
+  UsageError,
+} from '../src/cli/flags.js';
+import type { Io } from '../src/cli/terminal.js';
 import { engine } from '../src/engine.js';
+import { nearestName } from '../src/errors.js';
 import { initialize } from '../src/index.js';
+import { checkWritable, writeFileAtomic } from '../src/node/files.js';
 import { browser } from './browser.js';
 import { eventLoop } from './event-loop.js';
 import { fairness } from './fairness.js';
@@ -11,142 +26,218 @@ import { gemm } from './gemm.js';
 import { hog } from './hog.js';
 import { memory } from './memory.js';
 import { WASM_ISA, peakProgram } from './peak.js';
-import { backends, type PeerFamily, peerFamilies } from './peers/peer.js';
+import { backends, peerFamilies } from './peers/peer.js';
 import { pruning } from './pruning.js';
 import { load, print, printTable, show, thisMachine } from './report.js';
+import { benchmarkLibrary } from './slices.js';
 import { training } from './training.js';
-import { workloads } from './workloads.js';
+import { familyOf, workloadFamilies, workloads } from './workloads.js';
 
-const USAGE = `npm run bench -- COMMAND [OPTION…]
+const LARGEST = 1 << 20;
 
-  training     W1–W5 training steps and W6 predictions, beside the peers
-  browser      W1, W2, W4 and W5 in a page of Chromium beside WebAssembly in Node
-  gemm         the matrix product over the shapes of dense layers, or one with --m --n --k [--transpose-a] [--transpose-b]
-  peak         float32 operations a second that the cores can do
-  event-loop   how late the event loop comes while a model trains
-  fairness     how long a small prediction waits while another model trains
-  hog          what a busy process beside it does to a training step
-  pruning      LeNet-300-100 with and without its dead units
-  memory       peak resident memory of W1–W5 beside what training must hold, and beside PyTorch and TensorFlow.js; Linux
-  all          everything, in this order
+/** All flags of all commands; each command names those it takes. */
+const flagTable = {
+  workloads: someOf(workloadFamilies, 'W1,W2', 'of W1 to W6 (all)'),
+  backend: someOf(backends, 'NAME', 'native or wasm; native,wasm for training (what runs here)'),
+  peers: someOf(['none', ...peerFamilies], 'NAMES', `of ${peerFamilies.join(', ')}; or none (those that are installed)`),
+  python: text('PATH', 'one that has torch (/usr/bin/python3)'),
+  m: integer('M', 'rows of one product instead of the grid', 1, LARGEST),
+  n: integer('N', 'its columns', 1, LARGEST),
+  k: integer('K', 'the length of its sums', 1, LARGEST),
+  'transpose-a': toggle('a is [k, m]'),
+  'transpose-b': toggle('b is [n, k]'),
+  threads: integers('1,2', 'numbers of threads (1 and all that this process may use)', 1, availableParallelism()),
+  isa: someOf(undefined, 'avx2,wasm', "instruction sets (the machine's best); elsewhere set GRADMILL_ISA"),
+  rounds: integer('N', 'of all slices, each in a new random order (9)', 1, 1000),
+  seconds: decimal('S', 'of a slice (0.5); of one watch in event-loop and fairness (20)', { min: 0, open: true }),
+  json: text('FILE', 'writes machine, load, versions, command and all figures'),
+  help: toggle('show this help'),
+} satisfies FlagTable;
 
-  --threads 1,2        default: 1 and all that the process may use
-  --workloads W1,W2    of training, browser and memory; default all
-  --backend wasm       native or wasm; native,wasm for training; default what runs here
-  --peers pytorch,tfjs,jaxjs,sse2-strict,chromium
-                       of training, and the first two of memory; none for none; default all that are installed. sse2-strict: the native engine with
-                       128-bit multiply and add, as WebAssembly has them, by default beside wasm only; chromium: a page
-  --python PATH        with torch; default /usr/bin/python3
-  --isa avx2,wasm      of gemm and peak; elsewhere set GRADMILL_ISA; default the machine's best
-  --rounds N           default 9, of all slices in a new random order each
-  --seconds S          of one slice (default 0.5), or of one watch in event-loop and fairness (default 20)
-  --json FILE          writes machine, load, versions, command and all figures`;
+type Name = keyof typeof flagTable;
 
-const { positionals, values } = parseArgs({
-  allowPositionals: true,
-  options: {
-    threads: { type: 'string' },
-    workloads: { type: 'string' },
-    backend: { type: 'string' },
-    peers: { type: 'string' },
-    python: { type: 'string', default: '/usr/bin/python3' },
-    isa: { type: 'string' },
-    rounds: { type: 'string', default: '9' },
-    seconds: { type: 'string' },
-    json: { type: 'string' },
-    m: { type: 'string' },
-    n: { type: 'string' },
-    k: { type: 'string' },
-    'transpose-a': { type: 'boolean', default: false },
-    'transpose-b': { type: 'boolean', default: false },
-    help: { type: 'boolean', default: false },
+/** What the flags say, with defaults. */
+type Settings = Awaited<ReturnType<typeof settle>>;
+
+interface Command {
+  readonly help: string;
+  readonly takes: readonly Name[];
+  readonly run: (settings: Settings) => Promise<unknown>;
+}
+
+/** Of every command that measures. */
+const SLICES = ['threads', 'rounds', 'seconds'] as const;
+
+/** In the order of `bench all`. */
+const commands: Readonly<Record<string, Command>> = {
+  training: {
+    help: 'training steps W1–W5 and predictions W6, beside the peers',
+    takes: ['workloads', 'backend', 'peers', 'python', ...SLICES],
+    run: training,
   },
-});
-
-function fail(message: string): never {
-  console.error(`bench: ${message}\n\n${USAGE}`);
-  process.exit(2);
-}
-
-function positive(name: string, text: string): number {
-  const value = Number(text);
-  if (!(value > 0 && Number.isFinite(value))) fail(`--${name}: expected a positive number, got '${text}'`);
-  return value;
-}
-
-function list<T extends string>(name: string, text: string, known: readonly T[]): T[] {
-  return text
-    .split(',')
-    .map((item) => known.find((value) => value === item) ?? fail(`--${name}: expected ${known.join(', ')}, got '${item}'`));
-}
-
-const measured = values.backend === undefined ? [] : list('backend', values.backend, backends);
-// Two are for training alone, which gives each a process of its own.
-if (measured.length === 1) process.env.GRADMILL_BACKEND = measured[0];
-await initialize();
-const own = engine();
-if (measured.length === 0) measured.push(own.name);
-const threads = values.threads?.split(',').map((count) => positive('threads', count)) ?? [...new Set([1, own.threads])];
-const isas = values.isa === undefined ? [own.isa] : list('isa', values.isa.replace('wasm', WASM_ISA), [...own.isas, WASM_ISA]);
-const usualPeers = peerFamilies.filter((name) => name !== 'chromium' && (name !== 'sse2-strict' || measured.includes('wasm')));
-// 'W6' is two workloads.
-const family = (name: string) => name.split(' ')[0];
-const families = [...new Set(workloads.map(({ name }) => family(name)))];
-const wanted = values.workloads === undefined ? families : list('workloads', values.workloads, families);
-const rounds = positive('rounds', values.rounds);
-const slice = { rounds, seconds: positive('seconds', values.seconds ?? '0.5') };
-const watch = { seconds: positive('seconds', values.seconds ?? '20') };
-
-const trained = { ...slice, threads, workloads: workloads.filter(({ name }) => wanted.includes(family(name))), python: values.python };
-
-/** Those that were asked for. */
-function peersOf(usual: readonly PeerFamily[]): readonly PeerFamily[] {
-  return values.peers === 'none' ? [] : values.peers === undefined ? usual : list('peers', values.peers, peerFamilies);
-}
-
-const commands = {
-  training: () => training({ ...trained, backends: measured, peers: peersOf(usualPeers) }),
-  browser: () => browser({ ...trained, workloads: trained.workloads.filter(({ name }) => ['W1', 'W2', 'W4', 'W5'].includes(name)) }),
-  gemm: () => {
-    const { m, n, k, 'transpose-a': transposeA, 'transpose-b': transposeB } = values;
-    const given = [m, n, k].filter((size) => size !== undefined).length;
-    if (given !== 0 && given !== 3) fail('gemm: give all of --m, --n and --k');
-    const shape = m && n && k ? { m: positive('m', m), n: positive('n', n), k: positive('k', k), transposeA, transposeB } : undefined;
-    return gemm({ ...slice, ...(shape && { shape }), isas, threads });
+  browser: {
+    help: 'W1, W2, W4 and W5 in a page of Chromium, beside WebAssembly in Node',
+    takes: ['workloads', 'python', ...SLICES],
+    run: (settings) => {
+      const shown = settings.workloads.filter(({ name }) => ['W1', 'W2', 'W4', 'W5'].includes(name));
+      return browser({ ...settings, workloads: shown });
+    },
   },
-  peak: async () => {
-    const results = [];
-    for (const isa of isas) {
-      const measure = await peakProgram(isa);
-      for (const count of threads) results.push({ isa, threads: count, ...(await measure(count, 2)) });
-    }
-    print('\nFloat32 operations a second, in GFLOP/s: the least disturbed window, and the median one');
-    printTable([
-      ['isa', 'threads', 'best', 'median'],
-      ...results.map(({ isa, threads, best, median }) => [isa, `${threads}`, show(best), show(median)]),
-    ]);
-    return results;
+  gemm: {
+    help: 'the matrix product over the shapes of dense layers, or one of your own',
+    takes: ['m', 'n', 'k', 'transpose-a', 'transpose-b', 'isa', ...SLICES],
+    run: gemm,
   },
-  'event-loop': () => eventLoop(watch),
-  fairness: () => fairness(watch),
-  hog: () => hog({ ...slice, threads }),
-  pruning: () => pruning(slice),
-  memory: () => memory({ ...trained, threads: Math.max(...threads), families: [...measured, ...peersOf(['pytorch', 'tfjs'])] }),
-} satisfies Record<string, () => Promise<unknown>>;
+  peak: {
+    help: 'float32 operations a second that the cores can do',
+    takes: ['isa', 'threads'],
+    run: async ({ isas, threads }) => {
+      const results = [];
+      for (const isa of isas) {
+        const measure = await peakProgram(isa);
+        for (const count of threads) results.push({ isa, threads: count, ...(await measure(count, 2)) });
+      }
+      print('\nFloat32 operations a second, in GFLOP/s: the least disturbed window, and the median one');
+      printTable([
+        ['isa', 'threads', 'best', 'median'],
+        ...results.map(({ isa, threads, best, median }) => [isa, `${threads}`, show(best), show(median)]),
+      ]);
+      return results;
+    },
+  },
+  'event-loop': { help: 'how late the event loop comes while a model trains', takes: ['seconds'], run: ({ watch }) => eventLoop(watch) },
+  fairness: {
+    help: 'how long a small prediction waits while another model trains',
+    takes: ['seconds'],
+    run: ({ watch }) => fairness(watch),
+  },
+  hog: { help: 'what a busy process beside it does to a training step', takes: SLICES, run: hog },
+  pruning: { help: 'LeNet-300-100 with and without its dead units', takes: ['rounds', 'seconds'], run: pruning },
+  memory: {
+    help: 'peak resident memory of W1–W5 beside what training must hold, and beside PyTorch and TensorFlow.js; Linux',
+    takes: ['workloads', 'backend', 'peers', 'python', 'threads'],
+    run: ({ backends, chosenPeers = ['pytorch', 'tfjs'], ...settings }) =>
+      memory({ ...settings, threads: Math.max(...settings.threads), families: [...backends, ...chosenPeers] }),
+  },
+};
 
-const names = Object.keys(commands) as (keyof typeof commands)[];
-if (values.help) {
-  print(USAGE);
-} else {
-  if (positionals.length !== 1) fail('expected one command');
-  const [command] = positionals;
-  const chosen = command === 'all' ? names : list('command', command, names);
-  const machine = thisMachine();
+const ALL = { help: 'everything that measures, in this order', takes: Object.keys(flagTable) as Name[] };
+
+/** The flags of every command. */
+const ALWAYS: readonly Name[] = ['json', 'help'];
+
+const usage = `usage: gradmill bench COMMAND [flags]
+
+Measures gradmill on this machine, and its peers in the same run. Slices of all variants take turns in a new random order every
+round; medians and quartiles over the rounds are printed.
+
+commands
+${Object.entries({ ...commands, all: ALL })
+  .map(([name, { help }]) => `  ${name.padEnd(12)}${help}`)
+  .join('\n')}
+
+'gradmill bench COMMAND --help' shows the flags of a command. Needs: npm install benchmark
+`;
+
+function usageOf(name: string, { help, takes }: Pick<Command, 'help' | 'takes'>): string {
+  return `usage: gradmill bench ${name} [flags]
+
+${help[0].toUpperCase()}${help.slice(1)}.
+
+flags
+${describeFlags(tableOf(takes))}
+`;
+}
+
+/** Some flags, in the table's order. */
+function tableOf(taken: readonly Name[]): FlagTable {
+  return Object.fromEntries(Object.entries(flagTable).filter(([name]) => [...taken, ...ALWAYS].includes(name as Name)));
+}
+
+/** @throws UsageError, GradmillError; resolves to the exit code */
+export async function bench(args: readonly string[], { out }: Io): Promise<number> {
+  const [name, ...rest] = args;
+  if (name === undefined || name === '--help' || name === '-h') {
+    if (name === undefined) throw new UsageError('bench needs a command; see gradmill bench --help');
+    out.write(usage);
+    return 0;
+  }
+  const known = Object.keys({ ...commands, all: ALL });
+  if (!known.includes(name)) {
+    const nearest = nearestName(name, known);
+    throw new UsageError(
+      `unknown command 'bench ${name}'; ${nearest === undefined ? 'see gradmill bench --help' : `did you mean '${nearest}'?`}`,
+    );
+  }
+  const command = name === 'all' ? ALL : commands[name];
+  const { flags, positionals } = parseFlags(name, command.takes, rest);
+  if (positionals.length > 0) throw new UsageError(`bench ${name} takes no '${positionals[0]}'`);
+  if (flags.help) {
+    out.write(usageOf(name, command));
+    return 0;
+  }
+  await benchmarkLibrary();
+  if (flags.json !== undefined) await checkWritable(flags.json);
+  const settings = await settle(flags);
+
+  const machine = thisMachine(args, settings.rounds);
   for (const [what, value] of Object.entries(machine)) print(`${what.padEnd(10)} ${String(value)}`);
-  if ((machine.load[0] ?? 0) > 0.5) print('The machine is busy: absolute figures mean little now, ratios less than usual.');
+  if (load() > 0.5) print('The machine is busy: absolute figures mean little now, ratios less than usual.');
   const results: Record<string, unknown> = {};
-  for (const name of chosen) results[name] = await commands[name]();
-  machine.load.push(load());
-  print(`\nload before and after: ${machine.load.join(', ')}`);
-  if (values.json !== undefined) writeFileSync(values.json, `${JSON.stringify({ machine, results }, undefined, 2)}\n`);
+  const loads: Record<string, { before: number; after: number }> = {};
+  for (const each of name === 'all' ? Object.keys(commands) : [name]) {
+    const before = load();
+    results[each] = await commands[each].run(settings);
+    loads[each] = { before, after: load() };
+    print(`\nload before and after ${each}: ${before}, ${loads[each].after}`);
+  }
+  if (flags.json !== undefined) {
+    const report = JSON.stringify({ machine: { ...machine, load: loads }, results }, undefined, 2);
+    await writeFileAtomic(flags.json, [new TextEncoder().encode(`${report}\n`)]);
+  }
+  return 0;
+}
+
+type Flags = FlagValues<typeof flagTable>;
+
+/** Flags of other commands are errors that say so. */
+function parseFlags(name: string, taken: readonly Name[], args: readonly string[]): { flags: Flags; positionals: readonly string[] } {
+  const parsed = parseCommandLine(args, flagTable);
+  const own = tableOf(taken);
+  const foreign = Object.keys(parsed.flags).find((flag) => !(flag in own));
+  if (foreign !== undefined) throw new UsageError(`bench ${name} takes no --${foreign}`);
+  return parsed;
+}
+
+/** Starts the engine, on which defaults depend. */
+async function settle(flags: Flags) {
+  const { m, n, k, 'transpose-a': transposeA = false, 'transpose-b': transposeB = false, seconds } = flags;
+  const given = [m, n, k].filter((size) => size !== undefined).length;
+  if (given !== 0 && given !== 3) throw new UsageError('bench gemm needs all of --m, --n and --k, or none');
+  if (given === 0 && (transposeA || transposeB)) throw new UsageError('--transpose-a and --transpose-b need --m, --n and --k');
+  const measured = flags.backend ?? [];
+  // Two are for training alone, which gives each a process of its own.
+  if (measured.length === 1) process.env.GRADMILL_BACKEND = measured[0];
+  await initialize();
+  const own = engine();
+  const isas = flags.isa?.map((isa) => (isa === 'wasm' ? WASM_ISA : isa)) ?? [own.isa];
+  const unknown = isas.find((isa) => ![...own.isas, WASM_ISA].includes(isa));
+  if (unknown !== undefined) throw new UsageError(`--isa expects names of ${[...own.isas, 'wasm'].join(', ')}, which run here, got '${unknown}'`);
+  const wanted = flags.workloads ?? workloadFamilies;
+  const usual = peerFamilies.filter((name) => name !== 'chromium' && (name !== 'sse2-strict' || measured.includes('wasm')));
+  const chosenPeers = flags.peers?.filter((name) => name !== 'none');
+  return {
+    workloads: workloads.filter((workload) => wanted.includes(familyOf(workload))),
+    backends: measured.length === 0 ? [own.name] : measured,
+    ...(chosenPeers && { chosenPeers }),
+    peers: chosenPeers ?? usual,
+    python: flags.python ?? '/usr/bin/python3',
+    ...(m && n && k && { shape: { m, n, k, transposeA, transposeB } }),
+    threads: flags.threads ?? [...new Set([1, own.threads])],
+    isas,
+    rounds: flags.rounds ?? 9,
+    /** Of one slice. */
+    seconds: seconds ?? 0.5,
+    watch: { seconds: seconds ?? 20 },
+  };
 }

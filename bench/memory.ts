@@ -55,9 +55,8 @@ export async function memory({ workloads, families, threads, python }: MemoryOpt
   const steps = workloads.filter(({ measures }) => measures === 'step');
   for (const workload of steps)
     for (const family of families) {
-      const [launch] = launches(family, { python, avx512: false });
-      if (!launch) continue;
       try {
+        const [launch] = launches(family, { python, avx512: false });
         results.push(await measure(workload, await Peer.start(launch), threads));
       } catch (error) {
         if (family === families[0]) throw error;

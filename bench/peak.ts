@@ -1,7 +1,7 @@
 // This machine's limit: float32 operations a second in registers, for an instruction set and a number of threads, by the small
 // program native/peak.cpp, for WebAssembly by peak-wasm.mjs. Figures of bench/ are given as shares of it.
 import { execFile } from 'node:child_process';
-import { mkdirSync, statSync } from 'node:fs';
+import { existsSync, mkdirSync, statSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 
@@ -27,8 +27,9 @@ export interface Peak {
   readonly median: number;
 }
 
-/** @throws where no C++ compiler is found */
+/** @throws where no C++ compiler is found, or no checkout */
 export async function peakProgram(isa: string): Promise<(threads: number, seconds: number) => Promise<Peak>> {
+  if (!existsSync(wasmProgram)) throw new Error('the programs that measure peaks run from a checkout of gradmill only');
   const [command, ...args] = isa === WASM_ISA ? [process.execPath, '--no-liftoff', wasmProgram] : [await built(isa)];
   return async (threads, seconds) => {
     const { stdout } = await run(command, [...args, String(threads), String(seconds)]);

@@ -1,6 +1,8 @@
 // What every result of bench/ comes with: the machine, its load, versions and the command; tables for people, JSON for machines.
 import { execFileSync } from 'node:child_process';
+import { existsSync } from 'node:fs';
 import { cpus, loadavg, machine, release, totalmem, type } from 'node:os';
+import { fileURLToPath } from 'node:url';
 import { engine } from '../src/engine.js';
 import { VERSION } from '../src/version.js';
 
@@ -15,15 +17,21 @@ export interface Machine {
   readonly gradmill: string;
   readonly commit: string;
   readonly backend: string;
-  /** Runnable processes over the last minute, before and after. */
-  readonly load: number[];
+  /** Of all slices: quartiles are over as many figures. */
+  readonly rounds: number;
 }
 
-export function thisMachine(): Machine {
+/** Of the package, or of the checkout. */
+export const root = fileURLToPath(new URL('.', import.meta.resolve('gradmill/package.json')));
+
+/** Whether these are the files of a checkout, with all its peers, and not those that npm installs. */
+export const inCheckout = existsSync(`${root}bench/peers`);
+
+export function thisMachine(args: readonly string[], rounds: number): Machine {
   const { name, isa, isas, threads, strict } = engine();
   return {
     date: new Date().toISOString(),
-    command: `npm run bench -- ${process.argv.slice(2).join(' ')}`,
+    command: `gradmill bench ${args.join(' ')}`,
     cpu: cpus()[0]?.model ?? 'unknown',
     cores: cpus().length,
     memoryGiB: Math.round(totalmem() / 2 ** 30),
@@ -32,17 +40,21 @@ export function thisMachine(): Machine {
     gradmill: VERSION,
     commit: commit(),
     backend: `${name}, ${isa} of ${isas.join(' ')}, ${threads} threads${strict ? ', strict' : ''}`,
-    load: [load()],
+    rounds,
   };
 }
 
+/** Runnable processes over the last minute. */
 export function load(): number {
   return Number((loadavg()[0] ?? 0).toFixed(2));
 }
 
 function commit(): string {
+  // An installed package lies in somebody else's repository.
+  if (!inCheckout) return 'published';
   try {
-    return execFileSync('git', ['describe', '--always', '--dirty'], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] }).trim();
+    const args = ['-C', root, 'describe', '--always', '--dirty'];
+    return execFileSync('git', args, { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] }).trim();
   } catch {
     return 'unknown';
   }

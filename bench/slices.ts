@@ -1,7 +1,8 @@
 // How bench/ measures on a machine that is never quite quiet: variants take turns in short slices, in a new random order every
 // round, so that whatever disturbs the machine disturbs all of them; what is reported are medians and quartiles over rounds,
 // and of ratios those within one round. Benchmark.js times a slice. Runs in browsers too.
-import Benchmark from 'benchmark';
+import type Benchmark from 'benchmark';
+import { GradmillError, isMissingPackage } from '../src/errors.js';
 
 export interface Variant {
   readonly name: string;
@@ -32,8 +33,19 @@ function shuffled<T>(items: readonly T[]): T[] {
     .map(({ item }) => item);
 }
 
+/** @throws GradmillError 'missing-package', with the command that installs it */
+export async function benchmarkLibrary(): Promise<typeof Benchmark> {
+  try {
+    return (await import('benchmark')).default;
+  } catch (cause) {
+    if (!isMissingPackage(cause)) throw cause;
+    throw new GradmillError('missing-package', 'bench measures with Benchmark.js; run: npm install benchmark', { cause });
+  }
+}
+
 /** Seconds of one call, the mean over a slice. A call should take tens of milliseconds: a shorter job repeats its step inside. */
-export function timeSlice(call: () => Promise<unknown>, seconds: number): Promise<number> {
+export async function timeSlice(call: () => Promise<unknown>, seconds: number): Promise<number> {
+  const Benchmark = await benchmarkLibrary();
   return new Promise((resolve, reject) => {
     let failure: Error | undefined;
     const benchmark = new Benchmark({
@@ -74,10 +86,12 @@ export interface Quartiles {
   readonly low: number;
   readonly median: number;
   readonly high: number;
+  /** How many figures they are taken over. */
+  readonly rounds: number;
 }
 
 export function quartiles(values: readonly number[]): Quartiles {
-  return { low: quantile(values, 0.25), median: quantile(values, 0.5), high: quantile(values, 0.75) };
+  return { low: quantile(values, 0.25), median: quantile(values, 0.5), high: quantile(values, 0.75), rounds: values.length };
 }
 
 /** By linear interpolation between the two nearest values. */

@@ -62,6 +62,13 @@ export const workloads: readonly Workload[] = [
   { ...W2, name: 'W6 batch 64', measures: 'predict', batch: 64 },
 ];
 
+/** 'W6' is two workloads. */
+export function familyOf({ name }: Workload): string {
+  return name.split(' ')[0];
+}
+
+export const workloadFamilies: readonly string[] = [...new Set(workloads.map(familyOf))];
+
 /** MNIST's network, on which the library's manners are measured. */
 export const mnistNetwork = W2;
 

@@ -37,6 +37,11 @@ export class GradmillError extends Error {
   }
 }
 
+/** Whether an import failed because its package is not installed. */
+export function isMissingPackage(error: unknown): boolean {
+  return error instanceof Error && 'code' in error && error.code === 'ERR_MODULE_NOT_FOUND';
+}
+
 /** The candidate a typist most likely meant (edit distance, letter case ignored), or undefined when none is near. */
 export function nearestName(name: string, candidates: Iterable<string>): string | undefined {
   // Hostile input may hold names of any length; nothing this long is a slip of the finger.

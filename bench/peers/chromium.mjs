@@ -8,15 +8,19 @@ import { createRequire } from 'node:module';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { chromium } from 'playwright-core';
-import ts from 'typescript';
 
 const FLAGS = ['--no-sandbox', '--disable-gpu', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync']; // prettier-ignore
 
 const root = fileURLToPath(new URL('../../', import.meta.url));
-/** When the newest of a folder's files was written. */
-const writtenAt = (folder) =>
-  Math.max(...readdirSync(root + folder, { recursive: true }).map((name) => statSync(`${root}${folder}/${name}`).mtimeMs));
-if (Math.max(writtenAt('src'), writtenAt('wasm')) > writtenAt('dist')) throw new Error('dist/ is older than its sources: npm run build');
+/** When the newest of those files was written. */
+const writtenAt = (folder, recursive = true) =>
+  Math.max(
+    ...readdirSync(root + folder, { recursive })
+      .filter((name) => /\.(ts|js|wasm)$/.test(name))
+      .map((name) => statSync(`${root}${folder}/${name}`).mtimeMs),
+  );
+const sources = Math.max(writtenAt('src'), writtenAt('wasm'), writtenAt('bench', false), writtenAt('bench/peers', false));
+if (sources > writtenAt('dist')) throw new Error('dist/ is older than its sources: npm run build');
 
 const benchmark = createRequire(import.meta.url).resolve('benchmark');
 const script = (name) => createRequire(benchmark).resolve(name);
@@ -27,19 +31,18 @@ const PAGE = `<!doctype html>
 ${['lodash', 'platform', 'benchmark'].map((name) => `<script src="/script/${name}"></script>`).join('\n')}
 <script type="importmap">{ "imports": { "benchmark": "data:text/javascript,export default Benchmark" } }</script>
 <script type="module">
-  import { initialize } from '/src/browser.js';
+  import { initialize } from '/browser.js';
   import { reply } from '/bench/peers/requests.js';
   window.gradmill = { initialize, reply };
 </script>`;
 
-/** What stands at a path, as the browser should see it: /src is dist/, /bench is these files without their types. */
+/** What stands at a path: a file of dist/, a script, or the page. */
 async function contentOf(path) {
-  const [, folder, rest] = /^\/(?:(src|bench|script)\/([\w./-]+))?$/.exec(path) ?? [];
-  if (folder === 'src') return readFile(`${root}dist/${rest}`, 'utf8');
-  if (folder === 'script') return readFile(rest === 'benchmark' ? benchmark : script(rest), 'utf8');
-  if (folder !== 'bench') return PAGE;
-  const compilerOptions = { target: ts.ScriptTarget.ES2022, module: ts.ModuleKind.ESNext, verbatimModuleSyntax: true };
-  return ts.transpileModule(await readFile(`${root}bench/${rest.replace(/js$/, 'ts')}`, 'utf8'), { compilerOptions }).outputText;
+  if (path === '/') return PAGE;
+  const [, name] = /^\/script\/(\w+)$/.exec(path) ?? [];
+  if (name !== undefined) return readFile(name === 'benchmark' ? benchmark : script(name), 'utf8');
+  if (!/^(\/[\w-]+)+\.js$/.test(path)) throw new Error(`${path}: no such file`);
+  return readFile(`${root}dist${path}`, 'utf8');
 }
 
 const server = createServer((request, response) => {

@@ -2,8 +2,11 @@
 // and sleep while others run. They speak JSON lines: first a greeting, then one answer for each request
 // ({"do": "prepare" | "check" | "slice" | "examples" | "train", …}).
 import { type ChildProcess, spawn } from 'node:child_process';
+import { existsSync, readFileSync } from 'node:fs';
+import { extname } from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
+import { inCheckout, root } from '../report.js';
 import type { Workload } from '../workloads.js';
 
 /** gradmill itself; the addon's slowest form and gradmill in a browser, to compare WebAssembly with, count as peers. */
@@ -19,7 +22,9 @@ interface Launch {
   readonly family: Family;
   readonly command: string;
   readonly args: readonly string[];
-  readonly env: Readonly<Record<string, string>>;
+  readonly env?: Readonly<Record<string, string>>;
+  /** Where it runs, and its packages are found. Default: here. */
+  readonly cwd?: string;
   /** What to install when it does not start. */
   readonly needs: string;
 }
@@ -27,32 +32,38 @@ interface Launch {
 const file = (name: string) => fileURLToPath(new URL(name, import.meta.url));
 
 /** Beside what is set when the bench starts. */
-const ENVIRONMENTS: Readonly<Record<BackendName | 'sse2-strict', Launch['env']>> = {
+const ENVIRONMENTS: Readonly<Record<BackendName | 'sse2-strict', NonNullable<Launch['env']>>> = {
   native: { GRADMILL_BACKEND: 'native' },
   wasm: { GRADMILL_BACKEND: 'wasm' },
   'sse2-strict': { GRADMILL_BACKEND: 'native', GRADMILL_ISA: 'sse2', GRADMILL_STRICT: '1' },
 };
 
+/** Which npm can install, beside a published gradmill. */
+const PACKAGES = { tfjs: '@tensorflow/tfjs @tensorflow/tfjs-backend-wasm', jaxjs: '@jax-js/jax' };
+
 /**
  * The processes of a family. PyTorch is started once for each setting that may be its best one: the bench measures them all
  * and compares with the fastest. They share what always helps: kernels for this CPU, memory kept between steps.
+ * @throws Error where an installed package lacks what the family needs
  */
 export function launches(family: Family, { python, avx512 }: { readonly python: string; readonly avx512: boolean }): Launch[] {
   const node = { family, command: process.execPath };
-  if (family === 'tfjs' || family === 'jaxjs')
-    return [{ ...node, args: [file(`${family}.mjs`)], env: {}, needs: 'npm install --prefix bench/peers' }];
-  if (family === 'chromium')
-    return [
-      {
-        ...node,
-        args: [file('chromium.mjs')],
-        env: {},
-        needs: 'Debian: apt-get install chromium; elsewhere its path in GRADMILL_CHROMIUM',
-      },
-    ];
-  if (family !== 'pytorch')
-    // The loader of TypeScript that runs the bench runs this too.
-    return [{ ...node, args: [...process.execArgv, file('gradmill.ts')], env: ENVIRONMENTS[family], needs: 'see CONTRIBUTING.md' }];
+  if (family === 'tfjs' || family === 'jaxjs') {
+    // As text: so their packages are those of the folder, wherever the file lies.
+    const args = ['--input-type=module', '--eval', readFileSync(file(`${family}.mjs`), 'utf8')];
+    if (!existsSync(`${root}bench/peers/node_modules`)) return [{ ...node, args, needs: `npm install ${PACKAGES[family]}` }];
+    return [{ ...node, args, cwd: `${root}bench/peers`, needs: 'npm install --prefix bench/peers' }];
+  }
+  if (family === 'chromium') {
+    if (!inCheckout) throw new Error('its page runs from a checkout of gradmill only');
+    const needs = 'Debian: apt-get install chromium; elsewhere its path in GRADMILL_CHROMIUM';
+    return [{ ...node, args: [file('chromium.mjs')], needs }];
+  }
+  if (family !== 'pytorch') {
+    // Where a loader of TypeScript runs the bench, it runs this too.
+    const program = file(`gradmill${extname(import.meta.url)}`);
+    return [{ ...node, args: [...process.execArgv, program], env: ENVIRONMENTS[family], needs: 'see CONTRIBUTING.md' }];
+  }
   const blasKernels = avx512 ? ['Haswell', 'Zen', 'SkylakeX'] : ['Haswell', 'Zen'];
   return blasKernels.map((kernels) => ({
     family,
@@ -87,8 +98,8 @@ export class Peer {
   /** What it wrote to standard error. */
   #complaint = '';
 
-  private constructor({ family, command, args, env }: Launch) {
-    const child = spawn(command, args, { env: { ...process.env, ...env }, stdio: ['pipe', 'pipe', 'pipe'] });
+  private constructor({ family, command, args, env, cwd }: Launch) {
+    const child = spawn(command, args, { env: { ...process.env, ...env }, cwd, stdio: ['pipe', 'pipe', 'pipe'] });
     child.on('error', (error) => (this.#complaint += error.message));
     child.stdin.on('error', () => undefined);
     child.stderr.setEncoding('utf8').on('data', (text: string) => (this.#complaint += text));

@@ -3,6 +3,7 @@
 
 import { GradmillError, nearestName } from '../errors.js';
 import { VERSION } from '../version.js';
+import { bench } from './bench.js';
 import { build } from './build.js';
 import { doctor } from './doctor.js';
 import { exitCodes } from './exit-codes.js';
@@ -19,6 +20,7 @@ const commands = new Map<string, (args: readonly string[], io: Io) => Promise<nu
   ['predict', predict],
   ['info', info],
   ['report', report],
+  ['bench', bench],
   ['build', build],
 ]);
 
@@ -30,6 +32,7 @@ const usage = `usage: gradmill COMMAND
   predict MODEL.safetensors DATA.csv apply a model to a table
   info MODEL.safetensors             show what a model file holds
   report RUN.jsonl                   draw what a training logged, as an HTML file
+  bench training                     measure training steps on this machine, beside other libraries
   build                              compile the native engine, after an installation that could not
 
   --help      show this help; 'gradmill COMMAND --help' explains a command

@@ -136,6 +136,28 @@ export const oneOf = <Name extends string>(options: readonly Name[], value: stri
   parse: (given) => options.find((option) => option === given),
 });
 
+/** Names separated by commas; any, where their options are known later. */
+export const someOf = <Name extends string>(options: readonly Name[] | undefined, value: string, help: string): Flag<Name[]> => ({
+  value,
+  help,
+  expects: `names${options === undefined ? '' : ` of ${options.join(', ')}`}, separated by commas`,
+  ...(options && { options }),
+  parse: (given) => {
+    const list = given.split(',').map((name) => (options === undefined ? (name as Name) : options.find((option) => option === name)));
+    return list.every((name) => name !== undefined && name !== '') ? (list as Name[]) : undefined;
+  },
+});
+
+export const integers = (value: string, help: string, min: number, max: number): Flag<number[]> => ({
+  value,
+  help,
+  expects: `whole numbers from ${min} to ${max} separated by commas`,
+  parse: (given) => {
+    const list = given.split(',').map((number) => parseInteger(number, min, max));
+    return list.every((number) => number !== undefined) ? list : undefined;
+  },
+});
+
 /** '512,512' → [512, 512]; 'none' → [], a model without hidden layers. */
 export const layerSizes = (value: string, help: string): Flag<number[]> => ({
   value,

@@ -1,6 +1,6 @@
 // Loads the plotting library, which only reports need, when the first chart is drawn: Observable Plot, and linkedom for the
 // document it draws in.
-import { GradmillError } from '../errors.js';
+import { GradmillError, isMissingPackage } from '../errors.js';
 
 /** What charts use of an SVG element; TypeScript's own types of it are those of browsers. */
 export interface SvgElement {
@@ -38,7 +38,7 @@ async function load(): Promise<Plotting> {
 
 /** The error for a package that is not there; any other fault stays what it is. */
 export function missing(error: unknown): unknown {
-  if (!(error instanceof Error && 'code' in error && error.code === 'ERR_MODULE_NOT_FOUND')) return error;
+  if (!isMissingPackage(error)) return error;
   return new GradmillError('missing-package', 'reports need a plotting library; run: npm install @observablehq/plot linkedom', {
     cause: error,
   });
