@@ -20,6 +20,7 @@ import { nearestName } from '../src/errors.js';
 import { initialize } from '../src/index.js';
 import { checkWritable, writeFileAtomic } from '../src/node/files.js';
 import { browser } from './browser.js';
+import { compare, printComparison, readReport } from './compare.js';
 import { eventLoop } from './event-loop.js';
 import { fairness } from './fairness.js';
 import { gemm } from './gemm.js';
@@ -51,6 +52,7 @@ const flagTable = {
   rounds: integer('N', 'of all slices, each in a new random order (9)', 1, 1000),
   seconds: decimal('S', 'of a slice (0.5); of one watch in event-loop and fairness (20)', { min: 0, open: true }),
   json: text('FILE', 'writes machine, load, versions, command and all figures'),
+  compare: text('OLD.json', 'says what has become faster or slower since that run, and what only differs by noise'),
   help: toggle('show this help'),
 } satisfies FlagTable;
 
@@ -124,7 +126,7 @@ const commands: Readonly<Record<string, Command>> = {
 const ALL = { help: 'everything that measures, in this order', takes: Object.keys(flagTable) as Name[] };
 
 /** The flags of every command. */
-const ALWAYS: readonly Name[] = ['json', 'help'];
+const ALWAYS: readonly Name[] = ['json', 'compare', 'help'];
 
 const usage = `usage: gradmill bench COMMAND [flags]
 
@@ -178,6 +180,7 @@ export async function bench(args: readonly string[], { out }: Io): Promise<numbe
   }
   await benchmarkLibrary();
   if (flags.json !== undefined) await checkWritable(flags.json);
+  const old = flags.compare === undefined ? undefined : await readReport(flags.compare);
   const settings = await settle(flags);
 
   const machine = thisMachine(args, settings.rounds);
@@ -191,11 +194,15 @@ export async function bench(args: readonly string[], { out }: Io): Promise<numbe
     loads[each] = { before, after: load() };
     print(`\nload before and after ${each}: ${before}, ${loads[each].after}`);
   }
-  if (flags.json !== undefined) {
-    const report = JSON.stringify({ machine: { ...machine, load: loads }, results }, undefined, 2);
-    await writeFileAtomic(flags.json, [new TextEncoder().encode(`${report}\n`)]);
-  }
+  const report = { machine: { ...machine, load: loads }, results };
+  if (flags.json !== undefined) await writeFileAtomic(flags.json, [encode(`${JSON.stringify(report, undefined, 2)}\n`)]);
+  // As it is read again: without what is undefined.
+  if (old) printComparison(compare(old, JSON.parse(JSON.stringify(report)) as typeof report), old);
   return 0;
+}
+
+function encode(text: string): Uint8Array {
+  return new TextEncoder().encode(text);
 }
 
 type Flags = FlagValues<typeof flagTable>;
@@ -222,7 +229,8 @@ async function settle(flags: Flags) {
   const own = engine();
   const isas = flags.isa?.map((isa) => (isa === 'wasm' ? WASM_ISA : isa)) ?? [own.isa];
   const unknown = isas.find((isa) => ![...own.isas, WASM_ISA].includes(isa));
-  if (unknown !== undefined) throw new UsageError(`--isa expects names of ${[...own.isas, 'wasm'].join(', ')}, which run here, got '${unknown}'`);
+  if (unknown !== undefined)
+    throw new UsageError(`--isa expects names of ${[...own.isas, 'wasm'].join(', ')}, which run here, got '${unknown}'`);
   const wanted = flags.workloads ?? workloadFamilies;
   const usual = peerFamilies.filter((name) => name !== 'chromium' && (name !== 'sse2-strict' || measured.includes('wasm')));
   const chosenPeers = flags.peers?.filter((name) => name !== 'none');
