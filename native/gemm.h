@@ -185,7 +185,7 @@ static void gemmBlock(const GemmArguments& g, Packing packing, char* scratch, co
   constexpr size_t width = V * F::lanes;
   float* packedA = reinterpret_cast<float*>(scratch);
   float* packedB = packedA + mc * kc + F::lanes;
-  float* tile = packedB + kc * (nc + thinVectors * F::lanes) + F::lanes;
+  float* edge = packedB + kc * (nc + thinVectors * F::lanes) + F::lanes;
   const size_t aRow = g.transposeA ? 1 : g.lda, aColumn = g.transposeA ? g.lda : 1;
   const size_t bRow = g.transposeB ? 1 : g.ldb, bColumn = g.transposeB ? g.ldb : 1;
   for (size_t jc = 0; jc < g.n; jc += nc) {
@@ -209,17 +209,27 @@ static void gemmBlock(const GemmArguments& g, Packing packing, char* scratch, co
         if (packing.a)
           for (size_t t = 0, i = 0; t < tiles.count; i += tiles.rows(t++))
             packPanel(a + i * aRow, aRow, aColumn, tiles.rows(t), tiles.rows(t), depth, g.alpha, packedA + i * depth);
-        for (size_t jr = 0; jr < columns; jr += width) {
+        float* c = g.c + ic * g.ldc + jc;
+        const auto tile = [&](size_t t, size_t i, size_t jr) GRADMILL_INLINE_LAMBDA {
           const bool packed = jr >= firstPacked;
-          const float* panel = packed ? packedB + jr * kc : b + jr;
-          const size_t ldb = packed ? width : g.ldb;
-          float* c = g.c + ic * g.ldc + jc + jr;
+          const View view = packing.a ? View{packedA + i * depth, tiles.rows(t)} : View{a + i * aRow, g.lda};
+          kernelOfRows<R, V, columnsOfA>(int(tiles.rows(t)), depth, view, packed ? packedB + jr * kc : b + jr, packed ? width : g.ldb,
+                                         c + i * g.ldc + jr, g.ldc, columns - jr, fresh, edge);
+        };
+        // Where all of b's block lies in L1, c is written along its rows.
+        if (columns * depth <= 4096) {
           for (size_t t = 0, i = 0; t < tiles.count; i += tiles.rows(t++)) {
-            prefetchTile<R, width>(t + 1 < tiles.count ? c + (i + tiles.rows(t)) * g.ldc : c + width, g.ldc);
-            const View view = packing.a ? View{packedA + i * depth, tiles.rows(t)} : View{a + i * aRow, g.lda};
-            kernelOfRows<R, V, columnsOfA>(int(tiles.rows(t)), depth, view, panel, ldb, c + i * g.ldc, g.ldc, columns - jr, fresh, tile);
+            for (size_t jr = 0; jr < columns; jr += width) tile(t, i, jr);
+            if (Epilogue::present && last) epilogue(c + i * g.ldc, g.ldc, ic + i, jc, tiles.rows(t), columns);
           }
-          if (Epilogue::present && last) epilogue(c, g.ldc, ic, jc + jr, rows, smaller(width, columns - jr));
+          continue;
+        }
+        for (size_t jr = 0; jr < columns; jr += width) {
+          for (size_t t = 0, i = 0; t < tiles.count; i += tiles.rows(t++)) {
+            prefetchTile<R, width>(t + 1 < tiles.count ? c + (i + tiles.rows(t)) * g.ldc + jr : c + jr + width, g.ldc);
+            tile(t, i, jr);
+          }
+          if (Epilogue::present && last) epilogue(c + jr, g.ldc, ic, jc + jr, rows, smaller(width, columns - jr));
         }
       }
       pc += depth;
@@ -237,6 +247,56 @@ struct Sideways {
   }
 };
 
+// sum[i] += a[i, steps]·(b[lanes, steps])ᵀ: rows of b turned into columns in registers. whole: all rows and steps are there.
+template <int R, bool whole>
+GRADMILL_INLINE void addTransposed(F* sum, const float* a, size_t lda, const float* b, size_t ldb, size_t rows, size_t steps) {
+  F columns[F::lanes];
+#pragma GCC unroll 16
+  for (size_t r = 0; r < F::lanes; r++)
+    columns[r] = whole ? F::load(b + r * ldb) : r < rows ? F::loadPartial(b + r * ldb, int(steps)) : F::zero();
+  transpose(columns);
+#pragma GCC unroll 16
+  for (size_t s = 0; s < F::lanes; s++) {
+    if (!whole && s >= steps) break;
+#pragma GCC unroll 4
+    for (int i = 0; i < R; i++) sum[i] = fma(F::set(a[i * lda + s]), columns[s], sum[i]);
+  }
+}
+
+// A few rows of a times rows of b: to pack b would take longer than the product.
+template <int R, class Epilogue>
+static void thinTransposed(const GemmArguments& g, const Epilogue& epilogue) {
+  constexpr size_t groups = R < 4 ? 4 / R : 1;  // of sums side by side, to hide the latency of fma
+  constexpr size_t line = 16;                   // floats of a cache line, used up before others evict it
+  constexpr size_t width = groups * F::lanes;
+  const float* a = g.a;
+  for (size_t j = 0; j < g.n; j += width) {
+    const size_t columns = smaller(width, g.n - j);
+    const float* b = g.b + j * g.ldb;
+    float* c = g.c + j;
+    F sum[groups][R];
+    const auto count = [&](size_t group) { return int(smaller(F::lanes, columns - smaller(columns, group * F::lanes))); };
+    for (size_t group = 0; group < groups; group++)
+      for (int i = 0; i < R; i++)
+        sum[group][i] = g.beta == 0.0f ? F::zero() : F::loadPartial(c + i * g.ldc + group * F::lanes, count(group));
+    size_t p = 0;
+    if (columns == width)
+      for (; p + line <= g.k; p += line)
+#pragma GCC unroll 4
+        for (size_t group = 0; group < groups; group++)
+#pragma GCC unroll 4
+          for (size_t q = 0; q < line; q += F::lanes)
+            addTransposed<R, true>(sum[group], a + p + q, g.lda, b + group * F::lanes * g.ldb + p + q, g.ldb, F::lanes, F::lanes);
+    for (; p < g.k; p += F::lanes)
+      for (size_t group = 0; group < groups && count(group) > 0; group++)
+        addTransposed<R, false>(sum[group], a + p, g.lda, b + group * F::lanes * g.ldb + p, g.ldb, count(group),
+                                smaller(F::lanes, g.k - p));
+    for (size_t group = 0; group < groups; group++)
+      for (int i = 0; i < R; i++) sum[group][i].storePartial(c + i * g.ldc + group * F::lanes, count(group));
+    if (Epilogue::present) epilogue(c, g.ldc, 0, j, R, columns);
+  }
+}
+
 template <class Epilogue>
 static void gemm(const GemmArguments& given, char* scratch, const Epilogue& epilogue) {
   GemmArguments g = given;
@@ -253,12 +313,18 @@ static void gemm(const GemmArguments& given, char* scratch, const Epilogue& epil
       return gemm(t, scratch, Sideways<Epilogue>{epilogue});
     }
   }
-  // Packing pays once enough columns use a again, and enough rows b. Below that rows of a are read in place, unless the
-  // kernel would need more row pointers than there are registers.
-  const bool manyRows = mr > 8;
-  const Packing packing = {
-      g.alpha != 1.0f || (g.transposeA ? g.n >= 8 * size_t(nr) && g.m >= 4 * mr : manyRows || (g.n >= 16 * size_t(nr) && g.m >= 8 * mr)),
-      g.transposeB || g.m >= 8 * mr};
+  // Packing pays once enough columns use a again, and enough rows b, over a depth whose columns overflow L1. Below that rows of a
+  // are read in place, unless the kernel would need more row pointers than there are registers.
+  const bool deep = g.k > 64, manyRows = mr > 8;
+  const bool packsA =
+      g.transposeA ? deep && g.n >= 8 * size_t(nr) && g.m >= 4 * mr : manyRows || (deep && g.n >= 16 * size_t(nr) && g.m >= 8 * mr);
+  const Packing packing = {packsA || g.alpha != 1.0f, g.transposeB || g.m >= 8 * mr};
+  if (g.m <= 4 && g.transposeB && !g.transposeA && g.alpha == 1.0f) {
+    if (g.m == 1) return thinTransposed<1>(g, epilogue);
+    if (g.m == 2) return thinTransposed<2>(g, epilogue);
+    if (g.m == 3) return thinTransposed<3>(g, epilogue);
+    return thinTransposed<4>(g, epilogue);
+  }
   // Fewer rows than hide the latency of fma: a wider tile instead.
   if (g.m <= 2 && !packing.a && !g.transposeA) {
     if (g.m == 1) return gemmBlock<1, thinVectors, false>(g, packing, scratch, epilogue);
