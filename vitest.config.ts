@@ -19,6 +19,7 @@ const ONCE = [
   '81-browser-example', // a browser's, which has only WebAssembly, as the next
   '82-bundles',
   '83-report-pictures',
+  '85-bench', // arithmetic on figures of bench/
   '84-lab', // the experiments of examples/lab, as a program
 ].map((name) => `test/${name}*.test.ts`);
 

@@ -1,11 +1,16 @@
-// The matrix product alone: GFLOP/s and share of the FMA peak over the shapes that dense layers make. The product is a plan of
-// one instruction, replayed many times in one native call, as training runs it.
-import { type Engine, engine, type EngineMemory, type EngineProgram } from '../src/engine.js';
+// The matrix product alone, beside other libraries': GFLOP/s, share of the FMA peak and ratio to the fastest peer over the shapes
+// that dense layers make. Ours is a plan of one instruction, replayed many times in one native call, as training runs it.
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { type Engine, engine, type EngineProgram } from '../src/engine.js';
 import { ALIGNMENT, Plan, Tensor } from '../src/plan.js';
 import { platform } from '../src/platform.js';
 import { peakProgram } from './peak.js';
+import { type ProductFamily, type ProductPeer, startProducts } from './peers/sgemm.js';
 import { print, printTable, show } from './report.js';
 import { type Quartiles, type Variant, callsWorth, quartiles, takeTurns, timeSlice } from './slices.js';
+import { type Cell, type Verdict, fastest, layoutOf, verdicts } from './targets.js';
 import { generator } from './workloads.js';
 
 /** c [m, n] = op(a) [m, k] · op(b) [k, n] */
@@ -17,20 +22,48 @@ export interface GemmShape {
   readonly transposeB: boolean;
 }
 
+export const layouts = ['NN', 'TN', 'NT'] as const;
+export type Layout = (typeof layouts)[number];
+
+export const arithmetics = ['fast', 'strict'] as const;
+export type Arithmetic = (typeof arithmetics)[number];
+
 export interface GemmOptions {
   /** Default: the grid. */
   readonly shape?: GemmShape;
+  /** Of the grid. */
+  readonly layouts: readonly Layout[];
   readonly isas: readonly string[];
+  readonly variants: readonly Arithmetic[];
   readonly threads: readonly number[];
+  readonly peers: readonly ProductFamily[];
+  /** Files of further libraries with a cblas_sgemm. */
+  readonly libraries: readonly string[];
   readonly rounds: number;
   readonly seconds: number;
 }
 
+export interface PeerMeasurement {
+  readonly name: string;
+  readonly gflops: Quartiles;
+  /** Our rate over its in the same round: above 1, gradmill is faster. */
+  readonly ratio: Quartiles;
+  /** The greatest difference to our result, as a share of |op(a)|·|op(b)|. */
+  readonly difference: number;
+}
+
 export interface GemmMeasurement extends GemmShape {
   readonly isa: string;
+  readonly variant: Arithmetic;
   readonly threads: number;
   readonly gflops: Quartiles;
   readonly shareOfPeak?: Quartiles;
+  readonly peers: readonly PeerMeasurement[];
+}
+
+export interface GemmReport {
+  readonly results: readonly GemmMeasurement[];
+  readonly targets: readonly (Verdict & { readonly isa: string; readonly variant: Arithmetic })[];
 }
 
 /** Batch, inputs, outputs of a layer: from one example to large squares, thin and tiny ones among them. */
@@ -49,48 +82,89 @@ const LAYERS = [
   [4096, 64, 64],
 ] as const;
 
-/** The three products of a layer: Y = X·W, dW = Xᵀ·dY, dX = dY·Wᵀ. */
-function productsOf([batch, inputs, outputs]: (typeof LAYERS)[number]): GemmShape[] {
-  return [
-    { m: batch, n: outputs, k: inputs, transposeA: false, transposeB: false },
-    { m: inputs, n: outputs, k: batch, transposeA: true, transposeB: false },
-    { m: batch, n: inputs, k: outputs, transposeA: false, transposeB: true },
-  ];
+/** Of a difference to a peer's result, as a share of |op(a)|·|op(b)|. */
+const TOLERANCE = 1e-4;
+
+/** The products of a layer: Y = X·W, dW = Xᵀ·dY, dX = dY·Wᵀ. */
+const PRODUCTS: Readonly<Record<Layout, (layer: (typeof LAYERS)[number]) => GemmShape>> = {
+  NN: ([batch, inputs, outputs]) => ({ m: batch, n: outputs, k: inputs, transposeA: false, transposeB: false }),
+  TN: ([batch, inputs, outputs]) => ({ m: inputs, n: outputs, k: batch, transposeA: true, transposeB: false }),
+  NT: ([batch, inputs, outputs]) => ({ m: batch, n: inputs, k: outputs, transposeA: false, transposeB: true }),
+};
+
+export async function gemm(options: GemmOptions): Promise<GemmReport> {
+  const shapes = options.shape ? [options.shape] : LAYERS.flatMap((layer) => options.layouts.map((layout) => PRODUCTS[layout](layer)));
+  const folder = await mkdtemp(join(tmpdir(), 'gradmill-bench-'));
+  const peers: ProductPeer[] = [];
+  try {
+    const { peers: families, libraries, threads } = options;
+    await startProducts(peers, { families, libraries, threads, avx512: engine().isas.includes('avx512') }, print);
+    const results: GemmMeasurement[] = [];
+    const targets: GemmReport['targets'][number][] = [];
+    for (const isa of options.isas)
+      for (const variant of options.variants) {
+        const own: GemmMeasurement[] = [];
+        for (const shape of shapes) own.push(...(await measure(shape, isa, variant, peers, options, join(folder, 'operands'))));
+        printResults(own);
+        const reached = verdicts(own.map(cellOf));
+        printVerdicts(reached);
+        results.push(...own);
+        targets.push(...reached.map((verdict) => ({ ...verdict, isa, variant })));
+      }
+    return { results, targets };
+  } finally {
+    for (const peer of peers) peer.stop();
+    await rm(folder, { recursive: true });
+  }
 }
 
-export async function gemm(options: GemmOptions): Promise<GemmMeasurement[]> {
-  const results: GemmMeasurement[] = [];
-  const shapes = options.shape ? [options.shape] : LAYERS.flatMap(productsOf);
-  for (const isa of options.isas) {
-    const owner = await engineWith(isa);
-    const peakOf = await peakProgram(isa).catch(() => undefined);
-    for (const shape of shapes) {
-      const { m, n, k } = shape;
-      const variants: Variant[] = [];
-      const memories: EngineMemory[] = [];
-      for (const threads of options.threads) {
-        const { memory, slice } = prepare(shape, owner, isa, threads);
-        memories.push(memory);
-        variants.push({ name: `gemm ${threads}`, slice });
-        if (peakOf) variants.push({ name: `peak ${threads}`, slice: async () => (await peakOf(threads, 0.1)).best });
-      }
-      const figures = await takeTurns(variants, options);
-      for (const memory of memories) memory.release();
-      for (const threads of options.threads) {
-        const rates = (figures.get(`gemm ${threads}`) ?? []).map((seconds) => (2 * m * n * k) / seconds / 1e9);
-        const peak = figures.get(`peak ${threads}`);
-        results.push({
-          ...shape,
-          isa,
-          threads,
-          gflops: quartiles(rates),
-          ...(peak && { shareOfPeak: quartiles(rates.map((rate, round) => rate / (peak[round] ?? NaN))) }),
-        });
-      }
-    }
-  }
-  printResults(results);
-  return results;
+async function measure(
+  shape: GemmShape,
+  isa: string,
+  variant: Arithmetic,
+  peers: readonly ProductPeer[],
+  options: GemmOptions,
+  file: string,
+): Promise<GemmMeasurement[]> {
+  const owner = await engineWith(isa);
+  const operands = operandsOf(shape);
+  const own = options.threads.map((threads) => ({ threads, product: prepare(shape, owner, isa, variant, threads, operands) }));
+  const differences = await check(shape, own[0]?.product, operands, peers, file);
+  const compared = peers.filter((peer) => differences.has(peer));
+  const name = ({ name, threads }: ProductPeer) => `${name} ${threads}`;
+  const peakOf = await peakProgram(isa).catch(() => undefined);
+  const slices: Variant[] = [
+    ...own.map(({ threads, product }) => ({ name: `gradmill ${threads}`, slice: product.slice })),
+    ...options.threads.flatMap((threads) =>
+      peakOf ? { name: `peak ${threads}`, slice: async () => (await peakOf(threads, 0.1)).best } : [],
+    ),
+    ...compared.map((peer) => ({ name: name(peer), slice: (seconds: number) => peer.slice(seconds) })),
+  ];
+  const figures = await takeTurns(slices, options);
+  for (const { product } of own) product.release();
+
+  const { m, n, k } = shape;
+  const rates = (seconds: readonly number[] = []) => seconds.map((s) => (2 * m * n * k) / s / 1e9);
+  const ratio = (values: readonly number[], divisors: readonly number[]) =>
+    quartiles(values.map((value, i) => value / (divisors[i] ?? NaN)));
+  return options.threads.map((threads): GemmMeasurement => {
+    const ours = rates(figures.get(`gradmill ${threads}`));
+    const peak = figures.get(`peak ${threads}`);
+    return {
+      ...shape,
+      isa,
+      variant,
+      threads,
+      gflops: quartiles(ours),
+      ...(peak && { shareOfPeak: ratio(ours, peak) }),
+      peers: compared
+        .filter((peer) => peer.threads === threads)
+        .map((peer) => {
+          const theirs = rates(figures.get(name(peer)));
+          return { name: peer.name, gflops: quartiles(theirs), ratio: ratio(ours, theirs), difference: differences.get(peer) ?? NaN };
+        }),
+    };
+  });
 }
 
 /** The engine of this process, or WebAssembly beside it. */
@@ -102,12 +176,30 @@ async function engineWith(isa: string): Promise<Engine> {
   return other;
 }
 
+type Operands = Readonly<Record<'a' | 'b', Float32Array>>;
+
+function operandsOf({ m, n, k }: GemmShape): Operands {
+  const random = generator(1);
+  const matrix = (count: number) => Float32Array.from({ length: count }, () => 2 * random() - 1);
+  return { a: matrix(m * k), b: matrix(k * n) };
+}
+
+interface Product {
+  /** c of these operands, once. */
+  result(operands: Operands): Promise<Float32Array>;
+  /** Seconds of a product. */
+  readonly slice: Variant['slice'];
+  release(): void;
+}
+
 function prepare(
   { m, n, k, transposeA, transposeB }: GemmShape,
   owner: Engine,
   isa: string,
+  variant: Arithmetic,
   threads: number,
-): { memory: EngineMemory; slice: Variant['slice'] } {
+  operands: Operands,
+): Product {
   const plan = new Plan(owner.ops, 1, false);
   const a = new Tensor('a', transposeA ? [k, m] : [m, k], 'state');
   const b = new Tensor('b', transposeB ? [n, k] : [k, n], 'state');
@@ -120,19 +212,66 @@ function prepare(
   plan.gemm(transposeA ? a.T : a, transposeB ? b.T : b, c);
   plan.finish(end, { fuse: false });
   const memory = owner.allocate(end);
-  const random = generator(1);
-  const bytes = memory.bytes();
-  const inputs = new Float32Array(bytes.buffer, bytes.byteOffset + a.offset, (c.offset - a.offset) / 4);
-  for (let i = 0; i < inputs.length; i++) inputs[i] = 2 * random() - 1;
-  const program: EngineProgram = owner.load(memory, plan.encode(), { isa, strict: owner.strict, threads });
+  const floats = (tensor: Tensor) => {
+    const bytes = memory.bytes();
+    return new Float32Array(bytes.buffer, bytes.byteOffset + tensor.offset, tensor.bytes(1) / 4);
+  };
+  const set = (values: Operands) => {
+    floats(a).set(values.a);
+    floats(b).set(values.b);
+  };
+  set(operands);
+  const program: EngineProgram = owner.load(memory, plan.encode(), { isa, strict: variant === 'strict', threads });
   const run = (times: number) => program.start(0, 1, 0, times, 1);
   return {
-    memory,
+    async result(values) {
+      set(values);
+      await run(1);
+      set(operands);
+      return floats(c).slice();
+    },
     async slice(seconds) {
       await run(1);
       const times = await callsWorth(run);
       return (await timeSlice(() => run(times), seconds)) / times;
     },
+    release: () => memory.release(),
+  };
+}
+
+/** Every peer computes the same product. Its difference to ours; absent where it has no product of this shape. */
+async function check(
+  shape: GemmShape,
+  ours: Product | undefined,
+  operands: Operands,
+  peers: readonly ProductPeer[],
+  file: string,
+): Promise<Map<ProductPeer, number>> {
+  const differences = new Map<ProductPeer, number>();
+  if (!ours || peers.length === 0) return differences;
+  const magnitudes = { a: operands.a.map(Math.abs), b: operands.b.map(Math.abs) };
+  const all = [operands.a, operands.b, await ours.result(operands), await ours.result(magnitudes)];
+  await writeFile(file, Buffer.concat(all.map((floats) => Buffer.from(floats.buffer, floats.byteOffset, floats.byteLength))));
+  for (const peer of peers) {
+    const difference = await peer.prepare(shape, file);
+    if (difference === undefined) continue;
+    if (!(difference <= TOLERANCE)) {
+      const { m, n, k } = shape;
+      throw new Error(`${m}×${n}×${k} ${layoutOf(shape)}: ${peer.name} differs from ours by ${difference} of the terms' magnitude`);
+    }
+    differences.set(peer, difference);
+  }
+  return differences;
+}
+
+function cellOf({ gflops, shareOfPeak, peers, ...product }: GemmMeasurement): Cell {
+  const best = fastest(peers);
+  return {
+    ...product,
+    rate: gflops.median,
+    shareOfPeak: shareOfPeak?.median,
+    best: best && { name: best.name, rate: best.gflops.median, ratio: best.ratio.median },
+    roofline: undefined,
   };
 }
 
@@ -141,16 +280,38 @@ function printResults(results: readonly GemmMeasurement[]): void {
     `${format(median)} (${format(low)}–${format(high)})`;
   print('\nc [m, n] = op(a) · op(b), op transposing where T stands');
   printTable([
-    ['m', 'n', 'k', 'a b', 'isa', 'threads', 'GFLOP/s (quartiles)', '% of peak'],
-    ...results.map(({ m, n, k, transposeA, transposeB, isa, threads, gflops, shareOfPeak }) => [
-      `${m}`,
-      `${n}`,
-      `${k}`,
-      `${transposeA ? 'T' : 'N'}${transposeB ? 'T' : 'N'}`,
-      isa,
+    ['m', 'n', 'k', 'a b', 'isa', 'threads', 'GFLOP/s (quartiles)', '% of peak', 'ours ÷ best peer', 'its GFLOP/s', 'best peer'],
+    ...results.map((result) => {
+      const { m, n, k, isa, variant, threads, gflops, shareOfPeak, peers } = result;
+      const peer = fastest(peers);
+      return [
+        `${m}`,
+        `${n}`,
+        `${k}`,
+        layoutOf(result),
+        variant === 'strict' ? `${isa} strict` : isa,
+        `${threads}`,
+        range(gflops, show),
+        shareOfPeak ? range(shareOfPeak, (share) => (100 * share).toFixed(0)) : '–',
+        ...(peer ? [range(peer.ratio, (ratio) => ratio.toFixed(2)), show(peer.gflops.median), peer.name] : ['–', '–', '–']),
+      ];
+    }),
+  ]);
+}
+
+function printVerdicts(targets: readonly Verdict[]): void {
+  if (targets.length === 0) return;
+  print('\nWhat was wanted');
+  printTable([
+    ['threads', '', 'wanted', 'reached', '', 'products', 'worst'],
+    ...targets.map(({ threads, target, wanted, got, met, reached, where }) => [
       `${threads}`,
-      range(gflops, show),
-      shareOfPeak ? range(shareOfPeak, (share) => (100 * share).toFixed(0)) : '–',
+      target,
+      `≥ ${wanted.toFixed(2)}`,
+      got.toFixed(2),
+      met ? 'met' : 'MISSED',
+      reached ? `${reached[0]} of ${reached[1]}` : '',
+      where,
     ]),
   ]);
 }

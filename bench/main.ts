@@ -8,6 +8,7 @@ import {
   type FlagValues,
   integer,
   integers,
+  names,
   parseCommandLine,
   someOf,
   text,
@@ -23,11 +24,12 @@ import { browser } from './browser.js';
 import { compare, printComparison, readReport } from './compare.js';
 import { eventLoop } from './event-loop.js';
 import { fairness } from './fairness.js';
-import { gemm } from './gemm.js';
+import { arithmetics, gemm, layouts } from './gemm.js';
 import { hog } from './hog.js';
 import { memory } from './memory.js';
 import { WASM_ISA, peakProgram } from './peak.js';
 import { backends, peerFamilies } from './peers/peer.js';
+import { productFamilies } from './peers/sgemm.js';
 import { pruning } from './pruning.js';
 import { load, print, printTable, show, thisMachine } from './report.js';
 import { benchmarkLibrary } from './slices.js';
@@ -40,17 +42,24 @@ const LARGEST = 1 << 20;
 const flagTable = {
   workloads: someOf(workloadFamilies, 'W1,W2', 'of W1 to W6 (all)'),
   backend: someOf(backends, 'NAME', 'native or wasm; native,wasm for training (what runs here)'),
-  peers: someOf(['none', ...peerFamilies], 'NAMES', `of ${peerFamilies.join(', ')}; or none (those that are installed)`),
+  peers: someOf(
+    ['none', ...peerFamilies, ...productFamilies],
+    'NAMES',
+    `of ${peerFamilies.join(', ')}; for gemm of ${productFamilies.join(', ')}; or none (those that are installed)`,
+  ),
+  peer: names('FILES', 'more libraries with a cblas_sgemm'),
   python: text('PATH', 'one that has torch (/usr/bin/python3)'),
   m: integer('M', 'rows of one product instead of the grid', 1, LARGEST),
   n: integer('N', 'its columns', 1, LARGEST),
   k: integer('K', 'the length of its sums', 1, LARGEST),
   'transpose-a': toggle('a is [k, m]'),
   'transpose-b': toggle('b is [n, k]'),
+  layout: someOf(layouts, 'NN,TN,NT', 'of the grid: X·W, Xᵀ·dY, dY·Wᵀ (all)'),
+  variant: someOf(arithmetics, 'fast,strict', 'with fused multiply-add or without (what GRADMILL_STRICT says)'),
   threads: integers('1,2', 'numbers of threads (1 and all that this process may use)', 1, availableParallelism()),
   isa: someOf(undefined, 'avx2,wasm', "instruction sets (the machine's best); elsewhere set GRADMILL_ISA"),
-  rounds: integer('N', 'of all slices, each in a new random order (9)', 1, 1000),
-  seconds: decimal('S', 'of a slice (0.5); of one watch in event-loop and fairness (20)', { min: 0, open: true }),
+  rounds: integer('N', 'of all slices, each in a new random order (9; gemm 7)', 1, 1000),
+  seconds: decimal('S', 'of a slice (0.5; gemm 0.05); of one watch in event-loop and fairness (20)', { min: 0, open: true }),
   json: text('FILE', 'writes machine, load, versions, command and all figures'),
   compare: text('OLD.json', 'says what has become faster or slower since that run, and what only differs by noise'),
   help: toggle('show this help'),
@@ -86,9 +95,9 @@ const commands: Readonly<Record<string, Command>> = {
     },
   },
   gemm: {
-    help: 'the matrix product over the shapes of dense layers, or one of your own',
-    takes: ['m', 'n', 'k', 'transpose-a', 'transpose-b', 'isa', ...SLICES],
-    run: gemm,
+    help: 'the matrix product over the shapes of dense layers, or one of your own, beside other libraries',
+    takes: ['m', 'n', 'k', 'transpose-a', 'transpose-b', 'layout', 'isa', 'variant', 'peers', 'peer', ...SLICES],
+    run: ({ products, ...settings }) => gemm({ ...settings, ...products }),
   },
   peak: {
     help: 'float32 operations a second that the cores can do',
@@ -233,7 +242,8 @@ async function settle(flags: Flags) {
     throw new UsageError(`--isa expects names of ${[...own.isas, 'wasm'].join(', ')}, which run here, got '${unknown}'`);
   const wanted = flags.workloads ?? workloadFamilies;
   const usual = peerFamilies.filter((name) => name !== 'chromium' && (name !== 'sse2-strict' || measured.includes('wasm')));
-  const chosenPeers = flags.peers?.filter((name) => name !== 'none');
+  const chosen: readonly string[] | undefined = flags.peers;
+  const chosenPeers = chosen && peerFamilies.filter((name) => chosen.includes(name));
   return {
     workloads: workloads.filter((workload) => wanted.includes(familyOf(workload))),
     backends: measured.length === 0 ? [own.name] : measured,
@@ -243,6 +253,15 @@ async function settle(flags: Flags) {
     ...(m && n && k && { shape: { m, n, k, transposeA, transposeB } }),
     threads: flags.threads ?? [...new Set([1, own.threads])],
     isas,
+    products: {
+      layouts: flags.layout ?? layouts,
+      variants: flags.variant ?? [own.strict ? 'strict' : 'fast'],
+      peers: chosen ? productFamilies.filter((name) => chosen.includes(name)) : productFamilies,
+      libraries: flags.peer ?? [],
+      // Hundreds of them, and most are short.
+      rounds: flags.rounds ?? 7,
+      seconds: seconds ?? 0.05,
+    },
     rounds: flags.rounds ?? 9,
     /** Of one slice. */
     seconds: seconds ?? 0.5,

@@ -1,13 +1,11 @@
-// Who is measured: gradmill on each backend, and other libraries, in processes of their own, which live as long as the bench
-// and sleep while others run. They speak JSON lines: first a greeting, then one answer for each request
+// Who trains and predicts: gradmill on each backend, and other libraries, in processes of their own, whose requests are JSON
 // ({"do": "prepare" | "check" | "slice" | "examples" | "train", …}).
-import { type ChildProcess, spawn } from 'node:child_process';
 import { existsSync, readFileSync } from 'node:fs';
 import { extname } from 'node:path';
-import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { inCheckout, root } from '../report.js';
 import type { Workload } from '../workloads.js';
+import { type Launch, PeerProcess } from './process.js';
 
 /** gradmill itself; the addon's slowest form and gradmill in a browser, to compare WebAssembly with, count as peers. */
 export const backends = ['native', 'wasm'] as const;
@@ -17,17 +15,6 @@ export const peerFamilies = ['pytorch', 'tfjs', 'jaxjs', 'sse2-strict', 'chromiu
 export type PeerFamily = (typeof peerFamilies)[number];
 
 export type Family = BackendName | PeerFamily;
-
-interface Launch {
-  readonly family: Family;
-  readonly command: string;
-  readonly args: readonly string[];
-  readonly env?: Readonly<Record<string, string>>;
-  /** Where it runs, and its packages are found. Default: here. */
-  readonly cwd?: string;
-  /** What to install when it does not start. */
-  readonly needs: string;
-}
 
 const file = (name: string) => fileURLToPath(new URL(name, import.meta.url));
 
@@ -46,7 +33,7 @@ const PACKAGES = { tfjs: '@tensorflow/tfjs @tensorflow/tfjs-backend-wasm', jaxjs
  * and compares with the fastest. They share what always helps: kernels for this CPU, memory kept between steps.
  * @throws Error where an installed package lacks what the family needs
  */
-export function launches(family: Family, { python, avx512 }: { readonly python: string; readonly avx512: boolean }): Launch[] {
+export function launches(family: Family, { python, avx512 }: { readonly python: string; readonly avx512: boolean }): Launch<Family>[] {
   const node = { family, command: process.execPath };
   if (family === 'tfjs' || family === 'jaxjs') {
     // As text: so their packages are those of the folder, wherever the file lies.
@@ -92,36 +79,20 @@ export interface Greeting {
 
 export class Peer {
   readonly family: Family;
-  readonly #process: ChildProcess;
-  readonly #answers: AsyncIterator<string>;
-  #greeting: Greeting | undefined;
-  /** What it wrote to standard error. */
-  #complaint = '';
+  readonly #process: PeerProcess<Greeting>;
 
-  private constructor({ family, command, args, env, cwd }: Launch) {
-    const child = spawn(command, args, { env: { ...process.env, ...env }, cwd, stdio: ['pipe', 'pipe', 'pipe'] });
-    child.on('error', (error) => (this.#complaint += error.message));
-    child.stdin.on('error', () => undefined);
-    child.stderr.setEncoding('utf8').on('data', (text: string) => (this.#complaint += text));
+  private constructor(family: Family, process: PeerProcess<Greeting>) {
     this.family = family;
-    this.#process = child;
-    this.#answers = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
+    this.#process = process;
   }
 
   /** @throws Error with the reason and what to install */
-  static async start(launch: Launch): Promise<Peer> {
-    const peer = new Peer(launch);
-    try {
-      peer.#greeting = (await peer.#next()) as Greeting;
-      return peer;
-    } catch (error) {
-      throw new Error(`${(error as Error).message} (${launch.needs})`, { cause: error });
-    }
+  static async start(launch: Launch<Family>): Promise<Peer> {
+    return new Peer(launch.family, await PeerProcess.start<Greeting>(launch));
   }
 
   get greeting(): Greeting {
-    if (!this.#greeting) throw new Error('no greeting yet');
-    return this.#greeting;
+    return this.#process.greeting;
   }
 
   prepare(workload: Workload, rows: number, data: string): Promise<unknown> {
@@ -149,22 +120,14 @@ export class Peer {
   }
 
   get pid(): number {
-    return this.#process.pid ?? 0;
+    return this.#process.pid;
   }
 
   stop(): void {
-    this.#process.kill();
+    this.#process.stop();
   }
 
   #ask(request: object): Promise<unknown> {
-    this.#process.stdin?.write(`${JSON.stringify(request)}\n`);
-    return this.#next();
-  }
-
-  async #next(): Promise<unknown> {
-    const answer = await this.#answers.next();
-    if (!answer.done) return JSON.parse(answer.value);
-    const lines = this.#complaint.trim().split('\n');
-    throw new Error(`${this.family} has ended: ${lines.find((line) => /^\w*Error/.test(line)) ?? lines.at(-1) ?? ''}`);
+    return this.#process.ask(JSON.stringify(request));
   }
 }

@@ -1,0 +1,99 @@
+// What bench/ makes of its figures, on figures that are given. Nothing is timed here.
+import { describe, expect, it } from 'vitest';
+import { quantile, quartiles } from '../bench/slices.js';
+import { type Cell, fastest, geometricMean, layoutOf, verdicts } from '../bench/targets.js';
+
+const NN = { transposeA: false, transposeB: false };
+
+/** Ours beside one peer of 100 GFLOP/s. */
+function cell(sizes: readonly [m: number, n: number, k: number], threads: number, rate: number, more: Partial<Cell> = {}): Cell {
+  const [m, n, k] = sizes;
+  const best = { name: 'peer', rate: 100, ratio: rate / 100 };
+  return { m, n, k, ...NN, threads, rate, shareOfPeak: undefined, best, roofline: undefined, ...more };
+}
+
+const find = (cells: readonly Cell[], target: RegExp, threads = 1) =>
+  verdicts(cells).find((verdict) => verdict.threads === threads && target.test(verdict.target));
+
+describe('figures of a run', () => {
+  it('takes quartiles by linear interpolation', () => {
+    expect(quartiles([4, 1, 3, 2])).toEqual({ low: 1.75, median: 2.5, high: 3.25 });
+    expect(quantile([7], 0.25)).toBe(7);
+    expect(quantile([], 0.5)).toBeNaN();
+  });
+
+  it('compares with the peer of the greatest median', () => {
+    const peer = (name: string, ...rates: number[]) => ({ name, gflops: quartiles(rates) });
+    expect(fastest([peer('lucky once', 40, 41, 90), peer('steady', 50, 50, 50), peer('slow', 1, 2, 3)])?.name).toBe('steady');
+    expect(fastest(new Array<ReturnType<typeof peer>>())).toBeUndefined();
+  });
+
+  it('takes the mean of ratios geometrically', () => {
+    expect(geometricMean([0.5, 2])).toBeCloseTo(1, 12);
+    expect(geometricMean([1, 2, 4])).toBeCloseTo(2, 12);
+  });
+
+  it('names layouts as BLAS does', () => {
+    expect([NN, { ...NN, transposeA: true }, { ...NN, transposeB: true }].map(layoutOf)).toEqual(['NN', 'TN', 'NT']);
+  });
+});
+
+describe('targets of the matrix product', () => {
+  const cells = [cell([128, 512, 512], 1, 80), cell([64, 128, 128], 1, 125), cell([32, 128, 784], 1, 95, { transposeB: true })];
+
+  it('judges the mean of all products and the worst one', () => {
+    const mean = find(cells, /^geometric mean of 3 /);
+    expect(mean).toMatchObject({ wanted: 1, met: false });
+    expect(mean?.got).toBeCloseTo((0.8 * 1.25 * 0.95) ** (1 / 3), 12);
+    expect(find(cells, /^worst/)).toEqual({
+      threads: 1,
+      target: 'worst product ÷ best peer',
+      wanted: 0.9,
+      got: 0.8,
+      met: false,
+      where: '128×512×512 NN, peer',
+      reached: [2, 3],
+    });
+  });
+
+  it('judges each number of threads for itself, and more threads by more', () => {
+    const both = [...cells, cell([128, 512, 512], 2, 104)];
+    expect(find(both, /^geometric/, 2)).toMatchObject({ wanted: 1.05, met: false });
+    expect(find(both, /^worst/, 2)).toMatchObject({ met: true, reached: [1, 1] });
+    expect(find(both, /^worst/, 1)).toMatchObject({ got: 0.8 });
+  });
+
+  it('judges large products by their share of the peak', () => {
+    const large = [cell([1024, 1024, 1024], 1, 95, { shareOfPeak: 0.94 }), cell([2048, 2048, 2048], 1, 95, { shareOfPeak: 0.9 })];
+    expect(find([...large, cell([256, 1024, 1024], 1, 95, { shareOfPeak: 0.5 })], /^large/)).toMatchObject({
+      wanted: 0.93,
+      got: 0.9,
+      met: false,
+      where: '2048×2048×2048 NN, peer',
+      reached: [1, 2],
+    });
+  });
+
+  it.each([
+    ['as fast as the peer', 100, 105, true],
+    ['slower than the peer and than its roofline allows', 95, 105, false],
+    ['slower than the peer, but near its roofline', 95, 101, true],
+    ['a little faster than a peer that is far from the roofline', 110, 140, false],
+    ['much faster than a peer that is far from the roofline', 121, 140, true],
+    ['slower than the peer, its roofline unknown', 99, undefined, false],
+  ])('judges a thin product that is %s', (_, rate, roofline, met) => {
+    // dW of 1×784×512: the sizes in another order
+    const verdict = find([cell([784, 512, 1], 1, rate, { transposeA: true, roofline })], /^thin/);
+    expect(verdict).toMatchObject({ met, reached: [Number(met), 1] });
+  });
+
+  it('compares thin products on two threads with our own one', () => {
+    const thin = [cell([16, 64, 64], 1, 80), cell([16, 64, 64], 2, 60), cell([1, 512, 784], 1, 10), cell([1, 512, 784], 2, 20)];
+    expect(find(thin, /^thin/, 2)).toMatchObject({ got: 0.75, met: false, where: '16×64×64 NN, peer', reached: [1, 2] });
+  });
+
+  it('is silent about what was not measured', () => {
+    expect(verdicts([cell([128, 512, 512], 1, 80, { best: undefined })])).toEqual([]);
+    expect(verdicts([])).toEqual([]);
+  });
+});
