@@ -17,7 +17,7 @@ const find = (cells: readonly Cell[], target: RegExp, threads = 1) =>
 
 describe('figures of a run', () => {
   it('takes quartiles by linear interpolation', () => {
-    expect(quartiles([4, 1, 3, 2])).toEqual({ low: 1.75, median: 2.5, high: 3.25 });
+    expect(quartiles([4, 1, 3, 2])).toEqual({ low: 1.75, median: 2.5, high: 3.25, rounds: 4 });
     expect(quantile([7], 0.25)).toBe(7);
     expect(quantile([], 0.5)).toBeNaN();
   });
