@@ -148,8 +148,14 @@ class Gradmill : public Napi::Addon<Gradmill> {
       op["operands"] = Napi::String::New(env, info.operands);
       ops[i] = op;
     }
+    const CacheSizes found = cacheSizes();
+    auto caches = Napi::Object::New(env);
+    caches["l1"] = Napi::Number::New(env, double(found.l1));
+    caches["l2"] = Napi::Number::New(env, double(found.l2));
+    caches["l3"] = Napi::Number::New(env, double(found.l3));
     memoryClass_ = Napi::Persistent(Memory::Class(env));
     DefineAddon(exports, {
+                             InstanceValue("caches", caches, napi_enumerable),
                              InstanceValue("isas", isas, napi_enumerable),
                              InstanceValue("cores", Napi::Number::New(env, usableCores()), napi_enumerable),
                              InstanceValue("ops", ops, napi_enumerable),

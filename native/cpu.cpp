@@ -7,6 +7,8 @@
 
 #if defined(__linux__)
 #include <sched.h>
+#elif defined(__APPLE__)
+#include <sys/sysctl.h>
 #endif
 
 namespace gradmill {
@@ -43,6 +45,37 @@ const KernelTable* kernelTable(const char* isa, bool strict) {
 #else
   return nullptr;
 #endif
+}
+
+CacheSizes cacheSizes() {
+  size_t sizes[4] = {};  // by level
+#if defined(__linux__)
+  // Not sysconf: on some processors its L3 is that of all sockets' cores together.
+  for (int index = 0; index < 8; index++) {
+    const auto read = [index](const char* name, char(&text)[16]) {
+      char path[80];
+      snprintf(path, sizeof path, "/sys/devices/system/cpu/cpu0/cache/index%d/%s", index, name);
+      FILE* file = fopen(path, "re");
+      const bool found = file && fscanf(file, "%15s", text) == 1;
+      if (file) fclose(file);
+      return found;
+    };
+    char level[16], type[16], size[16];
+    int number = 0;
+    size_t kilobytes = 0;
+    if (!read("level", level) || !read("type", type) || !read("size", size) || strcmp(type, "Instruction") == 0) continue;
+    if (sscanf(level, "%d", &number) == 1 && number >= 1 && number <= 3 && sscanf(size, "%zuK", &kilobytes) == 1)
+      sizes[number] = kilobytes << 10;
+  }
+#elif defined(__APPLE__)
+  const char* names[4] = {nullptr, "hw.l1dcachesize", "hw.l2cachesize", "hw.l3cachesize"};
+  for (int level = 1; level <= 3; level++) {
+    uint64_t bytes = 0;
+    size_t length = sizeof bytes;
+    if (sysctlbyname(names[level], &bytes, &length, nullptr, 0) == 0) sizes[level] = size_t(bytes);
+  }
+#endif
+  return {sizes[1], sizes[2], sizes[3]};
 }
 
 #if defined(__linux__)

@@ -10,6 +10,12 @@ int supportedIsas(const char* (&names)[4]);
 // The table for an instruction set's name, or null if it is unknown or unsupported here.
 const KernelTable* kernelTable(const char* isa, bool strict);
 
+// Bytes of the first core's data caches; 0 where there is none, or the system does not tell. L2 may be shared, L3 nearly always is.
+struct CacheSizes {
+  size_t l1, l2, l3;
+};
+CacheSizes cacheSizes();
+
 // Cores by affinity mask and cgroup quota, at least 1.
 int usableCores();
 

@@ -109,6 +109,10 @@ const char* checkOp(const Instruction& instruction) {
       return finite(0) ? nullptr : "an immediate is not finite";
     case op_spectralNorm:
       return immediates[0] >= 1 && immediates[0] <= 64 ? nullptr : "expected 1 to 64 iterations";
+    case op_multiplyAdd:
+      return immediates[0] <= 1u << 17 ? nullptr : "expected at most 131072 times";
+    case op_sumWords:
+      return immediates[0] <= 1u << 12 ? nullptr : "expected at most 4096 times";
     default:
       return nullptr;
   }
@@ -157,6 +161,10 @@ double cost(const Step& step) {
       return m * n * 1.5;
     case op_spectralNorm:
       return m * n * 0.4 * step.call.immediates[0];
+    case op_multiplyAdd:
+      return m * step.call.immediates[0] / 40;
+    case op_sumWords:
+      return m * n * 0.05 * step.call.immediates[0];
     default:
       return m * (opInfos[step.op].split == Split::elements && opInfos[step.op].dimCount == 1 ? 1 : n) * 0.3;
   }

@@ -11,6 +11,7 @@
 #include "orthogonal.h"
 #include "random.h"
 #include "regularizers.h"
+#include "roofline.h"
 #include "statistics.h"
 
 namespace gradmill {

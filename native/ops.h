@@ -115,5 +115,9 @@
   /* squares[j] = Σ_i (x[i,j] − from[i,j])², rows ascending, in double */                                                     \
   OP(columnDistances, columns, 1, "m n", "", "x[m*n] from[m*n] squares[n]:f64!")                                              \
   /* power iteration: v = xᵀx·v, times a power of two, so many times; next = v; square = (‖x·v‖/‖v‖)² of the v before the last */ \
-  OP(spectralNorm, none, 1, "m n", "iterations", "x[m*n] v[n] square[1]:f64! next[n]! work[n]!")
+  OP(spectralNorm, none, 1, "m n", "iterations", "x[m*n] v[n] square[1]:f64! next[n]! work[n]!")                              \
+  /* Limits of the machine. y = y·factor + factor, so many times */                                                           \
+  OP(multiplyAdd, elements, 1, "m", "times factor:f32", "y[m]!")                                                              \
+  /* y[i] = times·Σ_j x[i,j] modulo 2³², x read as many times */                                                              \
+  OP(sumWords, rows, 1, "m n", "times", "x[m*n]:u32 y[m]:u32!")
 // clang-format on

@@ -71,6 +71,8 @@ export interface Engine {
   /** Why this engine and not another. */
   readonly reason: string;
   readonly ops: OpTable;
+  /** Bytes of a core's data caches, 0 where there is none or the system does not tell; L3 is that of the cores which share it. Undefined: unknown. */
+  readonly caches?: { readonly l1: number; readonly l2: number; readonly l3: number };
   /** Resolves when its workers have started or failed; `threads` and `reason` are final then. Undefined: it has none to wait for. */
   readonly ready?: Promise<void>;
   /** Zeroed. @throws GradmillError 'out-of-memory', 'size-overflow' beyond what any machine has */

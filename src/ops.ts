@@ -52,7 +52,9 @@ export type OpName =
   | 'statistics'
   | 'histogram'
   | 'columnDistances'
-  | 'spectralNorm';
+  | 'spectralNorm'
+  | 'multiplyAdd'
+  | 'sumWords';
 
 /** One op as the engine describes it: the strings of native/ops.h. */
 export interface OpText {

@@ -541,6 +541,14 @@ const ops: Record<OpName, Op> = {
       next.set(largest === 0 ? before : back.map((value) => value / 2 ** Math.floor(Math.log2(largest))));
     }
   },
+
+  multiplyAdd({ m, needed: { y }, set: { times, factor } }) {
+    for (let i = 0; i < m; i++) for (let time = 0; time < times; time++) y[i] = y[i] * factor + factor;
+  },
+
+  sumWords({ m, n, needed: { x, y }, set: { times } }) {
+    for (let i = 0; i < m; i++) y[i] = (times * sum(x.subarray(i * n, (i + 1) * n))) % 2 ** 32;
+  },
 };
 
 function sum(values: Iterable<number>): number {

@@ -239,6 +239,8 @@ describe('the smallest and the largest parts', () => {
           plan.emit('columnDistances', [2, n], { x, from: y, squares: state([n], 'f64') });
           const [v, next, work] = [state([n]), state([n]), state([n])];
           plan.emit('spectralNorm', [2, n], { x, v, square: state([1], 'f64'), next, work }, { iterations: 3 });
+          plan.emit('multiplyAdd', [n], { y: state([n]) }, { times: 5, factor: 0.7 });
+          plan.emit('sumWords', [2, n], { x: state([2, n], 'u32'), y: state([2], 'u32') }, { times: 3 });
         }
       }),
     );
@@ -294,6 +296,8 @@ describe('the smallest and the largest parts', () => {
         plan.emit('shrinkColumns', [3, 10_001], { x: state([3, 10_001]), hyper }, { lambda: 0.5 });
         const [w, from] = [state([300, 101]), state([300, 101])];
         plan.emit('columnDistances', [300, 101], { x: w, from, squares: state([101], 'f64') });
+        plan.emit('multiplyAdd', [3000], { y: state([3000]) }, { times: 100, factor: 0.7 });
+        plan.emit('sumWords', [9, 1001], { x: state([9, 1001], 'u32'), y: state([9], 'u32') }, { times: 30 });
         const epsilon = 1e-5;
         const [x, dY, y, dX] = Array.from({ length: 4 }, () => state([200, 150]));
         const [gamma, beta, dGamma, dBeta, mean, variance] = Array.from({ length: 6 }, () => state([150]));

@@ -372,4 +372,13 @@ const makers: Record<OpName, Maker> = {
     immediates: { iterations: 1 + random.integer(3) },
     operands: { x: random.floats(m * n), v: random.floats(n) },
   })),
+  multiplyAdd: (random, { m, n }) => ({
+    dims: [m * Math.max(n, 1)],
+    immediates: { times: random.integer(20), factor: random.uniform(-1, 1) },
+    operands: { y: random.floats(m * Math.max(n, 1)) },
+  }),
+  sumWords: rowwise((random, m, n) => ({
+    immediates: { times: random.integer(5) },
+    operands: { x: Uint32Array.from({ length: m * n }, () => random.integer(2 ** 32)) },
+  })),
 };

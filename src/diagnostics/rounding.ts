@@ -580,6 +580,18 @@ const rules: Record<OpName, Rule> = {
     }
     return { square: square.map(() => off), next: next.map((_, j) => error[j]), work: next.map((_, j) => before[j]) };
   },
+  multiplyAdd: ({ m, immediates: { times, factor }, before: { y }, errors }) => ({
+    y: each(m, (i) => {
+      let [value, error] = [y[i], of(errors.y)(i)];
+      for (let time = 0; time < times; time++) {
+        const product = value * factor;
+        value = product + factor;
+        error = abs(factor) * error + abs(product) + abs(value);
+      }
+      return error;
+    }),
+  }),
+  sumWords: () => ({}),
 };
 
 const range = (start: number, count: number) => Array.from({ length: count }, (_, i) => start + i);

@@ -17,6 +17,7 @@ interface AddonMemory {
 interface Addon {
   readonly isas: readonly string[];
   readonly cores: number;
+  readonly caches: NonNullable<Engine['caches']>;
   readonly ops: readonly OpText[];
   readonly Memory: new (bytes: Uint8Array) => AddonMemory;
   readonly Program: new (arena: AddonMemory, words: Uint32Array, isa: string, strict: boolean, threads: number) => EngineProgram;
@@ -87,6 +88,7 @@ export function loadNative({ isa: wanted, threads: asked, strict }: Choice): Eng
     strict,
     reason: wanted === undefined ? 'native addon, best instruction set of this machine' : `native addon, GRADMILL_ISA=${wanted}`,
     ops: parseOps(addon.ops),
+    caches: addon.caches,
     allocate(bytes) {
       if (!(bytes <= MOST_BYTES)) throw new GradmillError('size-overflow', `${bytes} bytes: too many for any machine`);
       // Linux grants more than there is, and ends the process when it is used.

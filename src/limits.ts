@@ -1,0 +1,140 @@
+// What a machine can do at most, measured by the engine itself: multiply-adds in registers, and reads of as much memory as each
+// level of the caches holds. Figures of kernels and steps are shares of these.
+import type { Engine } from './engine.js';
+import type { OpName } from './ops.js';
+import { ALIGNMENT, Plan, Tensor } from './plan.js';
+
+export interface Limits {
+  readonly threads: number;
+  readonly isa: string;
+  /** Without fused multiply-add. */
+  readonly strict: boolean;
+  /** Float operations a second: of fused multiply-adds, or in strict mode of multiplications and additions, in registers. */
+  readonly flops: number;
+  /** Of L1, L2, L3 and memory, in this order: ascending bytes. */
+  readonly bandwidth: readonly Bandwidth[];
+}
+
+export interface Bandwidth {
+  /** What all threads together read, again and again, each its own part. */
+  readonly bytes: number;
+  /** Bytes read a second. */
+  readonly perSecond: number;
+}
+
+export interface LimitOptions {
+  readonly threads: number;
+  /** Default: the engine's. */
+  readonly isa?: string;
+  /** Default: the engine's. */
+  readonly strict?: boolean;
+  /** How long to measure; a little more passes. Default 1 for all limits, 0.1 for the peak alone. */
+  readonly seconds?: number;
+}
+
+/**
+ * The limits of so many threads: each the fastest of many windows of a few milliseconds, which is the least disturbed one. Caches
+ * whose sizes the engine does not know are taken to be small. Where an engine has no threads and runs take turns with a page,
+ * the figures are what those turns leave.
+ * @throws GradmillError 'out-of-memory' where four times the last cache, or 64 MiB, cannot be had
+ */
+export async function measureLimits(engine: Engine, options: LimitOptions): Promise<Limits> {
+  const { threads, isa = engine.isa, strict = engine.strict, seconds = 1 } = options;
+  const sets = workingSets(engine, threads);
+  const [flops = 0, ...rates] = await fastest(engine, [peak(threads), ...sets.map((bytes) => reads(bytes, threads))], {
+    ...{ threads, isa, strict, seconds },
+  });
+  return { threads, isa, strict, flops, bandwidth: sets.map((bytes, i) => ({ bytes, perSecond: rates[i] ?? 0 })) };
+}
+
+/** `flops` of the limits, alone. */
+export async function measurePeak(engine: Engine, options: LimitOptions): Promise<number> {
+  const { threads, isa = engine.isa, strict = engine.strict, seconds = 0.1 } = options;
+  const [flops = 0] = await fastest(engine, [peak(threads)], { threads, isa, strict, seconds });
+  return flops;
+}
+
+/** Smaller than those of most cores: what is taken for L1 is not in L2. */
+const UNKNOWN = { l1: 32 * 2 ** 10, l2: 256 * 2 ** 10, l3: 16 * 2 ** 20 };
+const LEAST_MEMORY = 64 * 2 ** 20;
+
+/** Half of L1 and of L2 in every thread; a quarter of L3 and four times L3 in all threads, for others use it too. */
+function workingSets({ caches = UNKNOWN }: Engine, threads: number): number[] {
+  const { l1, l2, l3 } = { l1: caches.l1 || UNKNOWN.l1, l2: caches.l2 || UNKNOWN.l2, l3: caches.l3 };
+  const third = Math.max(2 * l2 * threads, l3 / 4);
+  const memory = Math.max(4 * l3, 4 * third, LEAST_MEMORY);
+  return [(l1 / 2) * threads, (l2 / 2) * threads, third, memory].map((bytes) => {
+    const grain = ALIGNMENT * threads;
+    return Math.round(bytes / grain) * grain;
+  });
+}
+
+/** An instruction of half a millisecond or more, and what it does. */
+interface Probe {
+  readonly op: OpName;
+  readonly dims: readonly number[];
+  readonly times: number;
+  /** Float operations, or bytes. */
+  readonly work: number;
+}
+
+/** Elements that fill the accumulators of every instruction set, once or several times (native/roofline.h). */
+const CHAINED = 448;
+const LINKS = 2 ** 16;
+
+function peak(threads: number): Probe {
+  const elements = CHAINED * threads;
+  return { op: 'multiplyAdd', dims: [elements], times: LINKS, work: 2 * elements * LINKS };
+}
+
+const BYTES_AT_A_TIME = 64 * 2 ** 20;
+
+function reads(bytes: number, threads: number): Probe {
+  const times = Math.max(1, Math.min(4096, Math.round((BYTES_AT_A_TIME * threads) / bytes)));
+  return { op: 'sumWords', dims: [threads, bytes / 4 / threads], times, work: bytes * times };
+}
+
+/** Instructions in a short window, of which some are undisturbed on a busy machine, and in a long one, which starting a run costs little. */
+const [SHORT, LONG] = [2, 8];
+const LEAST_ROUNDS = 2;
+
+/** The highest rate of each probe: work a second. They take turns, so that a disturbance of some milliseconds spoils none of them. */
+async function fastest(
+  engine: Engine,
+  probes: readonly Probe[],
+  { threads, isa, strict, seconds }: Required<LimitOptions>,
+): Promise<number[]> {
+  const deadline = performance.now() + 1000 * seconds;
+  const plan = new Plan(engine.ops, 1, false);
+  let end = ALIGNMENT;
+  for (const { op, dims, times } of probes) {
+    const place = (name: string, shape: readonly number[], type: 'f32' | 'u32'): Tensor => {
+      const tensor = new Tensor(name, shape, 'state', type);
+      tensor.offset = end;
+      end += tensor.bytes(1);
+      return tensor;
+    };
+    if (op === 'multiplyAdd') plan.emit(op, dims, { y: place('y', dims, 'f32') }, { times, factor: 0.5 });
+    else plan.emit(op, dims, { y: place('y', dims.slice(0, 1), 'u32'), x: place('x', dims, 'u32') }, { times });
+  }
+  const arena = engine.allocate(end);
+  try {
+    // Untouched memory is a single page of zeros.
+    arena.bytes().fill(1, ALIGNMENT);
+    const program = engine.load(arena, plan.encode(), { isa, strict, threads });
+    const rates = probes.map(() => 0);
+    for (let round = 0; round < LEAST_ROUNDS || performance.now() < deadline; round++)
+      for (const length of [SHORT, LONG])
+        for (const [i, { work, times }] of probes.entries()) {
+          // What is read once takes long enough.
+          const steps = times === 1 ? length / SHORT : length;
+          const started = performance.now();
+          await program.start(i, i + 1, 0, steps, 1);
+          rates[i] = Math.max(rates[i] ?? 0, (1000 * work * steps) / (performance.now() - started));
+        }
+    program.release?.();
+    return rates;
+  } finally {
+    arena.release();
+  }
+}
