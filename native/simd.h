@@ -571,17 +571,16 @@ GRADMILL_INLINE F roundToNearest(F a) {
   return (a + magic) - magic;
 }
 
-// The compiler leaves the operations that make x before those that use it, and what is so marked in this order.
-GRADMILL_INLINE void inOrder(F& x) {
+// x, whose operations the compiler then leaves before those that use it, and before the next that is so marked.
+GRADMILL_INLINE F inOrder(F x) {
 #if defined(GRADMILL_ISA_AVX512)
   __asm__ volatile("" : "+v"(x.v));
 #elif defined(GRADMILL_ISA_NEON)
   __asm__ volatile("" : "+w"(x.v));
 #elif !defined(GRADMILL_ISA_WASM)
   __asm__ volatile("" : "+x"(x.v));
-#else
-  (void)x;
 #endif
+  return x;
 }
 
 GRADMILL_INLINE void prefetch(const void* p) { __builtin_prefetch(p); }

@@ -137,6 +137,8 @@ const flops: Record<OpName, Count> = {
   histogram: each(2),
   columnDistances: each(3),
   spectralNorm: each(({ immediates }) => 4 * immediates.iterations),
+  multiplyAdd: each(({ immediates }) => 2 * immediates.times),
+  sumWords: () => 0,
 };
 
 /** Operands that an op writes and also reads; of every other one the old content does not matter. */
@@ -156,6 +158,7 @@ const updated: Partial<Record<OpName, readonly string[]>> = {
   softThreshold: ['x'],
   shrinkColumns: ['x'],
   orthogonalize: ['y'],
+  multiplyAdd: ['y'],
 };
 
 function sized({ op, dims, immediates, operands }: Instruction, rows: number): Sized & { readonly sizes: readonly number[] } {
