@@ -1,28 +1,17 @@
 // examples/browser, built and served as a user would, in Debian's headless Chromium: it trains, reads digits, keeps drawing
 // frames meanwhile. Frame times are printed, they decide nothing: the machine may have other work. Screenshots are left in
 // test/.screenshots.
-import { existsSync, mkdirSync, readFileSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import type { AddressInfo } from 'node:net';
 import { dirname, join } from 'node:path';
-import { type Browser, chromium, type Page } from 'playwright-core';
+import type { Browser, Page } from 'playwright-core';
 import { build, preview, type PreviewServer } from 'vite';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { centre, toPicture } from '../examples/browser/digits/ink.js';
+import { CHROMIUM, installed, launch, shotPath } from './chromium.js';
 
-const CHROMIUM = '/usr/bin/chromium';
-const there = existsSync(CHROMIUM);
-const FLAGS = [
-  '--headless',
-  '--no-sandbox',
-  '--disable-gpu',
-  '--no-first-run',
-  '--disable-background-networking',
-  '--disable-component-update',
-  '--disable-sync',
-];
 const PAGE = join(import.meta.dirname, '../examples/browser');
-const SHOTS = join(import.meta.dirname, '.screenshots');
 /** Waiting for a network to learn, on a machine that may be busy. */
 const PATIENCE = { timeout: 150_000 };
 
@@ -62,17 +51,16 @@ describe('a written digit becomes a picture as in MNIST', () => {
   });
 });
 
-describe.skipIf(!there)(there ? 'examples/browser in Chromium' : `examples/browser: not run, there is no ${CHROMIUM}`, () => {
+describe.skipIf(!installed)(installed ? 'examples/browser in Chromium' : `examples/browser: not run, there is no ${CHROMIUM}`, () => {
   let browser: Browser;
   let isolated: PreviewServer;
   let plain: PreviewServer;
 
   beforeAll(async () => {
-    mkdirSync(SHOTS, { recursive: true });
     await build({ root: PAGE, configFile: join(PAGE, 'vite.config.ts'), logLevel: 'error' });
     isolated = await preview({ root: PAGE, configFile: join(PAGE, 'vite.config.ts'), preview: { port: 0 }, logLevel: 'error' });
     plain = await preview({ root: PAGE, configFile: false, preview: { port: 0 }, logLevel: 'error' });
-    browser = await chromium.launch({ executablePath: CHROMIUM, args: FLAGS });
+    browser = await launch();
   }, 120_000);
 
   afterAll(async () => {
@@ -125,7 +113,7 @@ describe.skipIf(!there)(there ? 'examples/browser in Chromium' : `examples/brows
   }
 
   const shot = (page: Page, name: string, fullPage = false): Promise<Buffer> =>
-    page.screenshot({ path: join(SHOTS, `${name}.png`), fullPage });
+    page.screenshot({ path: shotPath(`${name}.png`), fullPage });
 
   test('the page is isolated from other origins, which threads need', async () => {
     const page = await open('#digits');

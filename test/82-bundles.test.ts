@@ -10,25 +10,16 @@ import { tmpdir } from 'node:os';
 import { extname, join } from 'node:path';
 import { gzipSync } from 'node:zlib';
 import * as esbuild from 'esbuild';
-import { type Browser, chromium, type Page } from 'playwright-core';
+import type { Browser, Page } from 'playwright-core';
 import * as vite from 'vite';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import webpack from 'webpack';
 import { workloads } from '../bench/workloads.js';
 import type { Backend } from '../src/index.js';
 import { root, run } from './child.js';
+import { CHROMIUM, installed, launch } from './chromium.js';
 
-const CHROMIUM = '/usr/bin/chromium';
-const FLAGS = [
-  '--headless',
-  '--no-sandbox',
-  '--disable-gpu',
-  '--no-first-run',
-  '--disable-background-networking',
-  '--disable-component-update',
-  '--disable-sync',
-];
-const ran = existsSync(CHROMIUM) ? 'in Chromium' : `not run: there is no ${CHROMIUM}`;
+const ran = installed ? 'in Chromium' : `not run: there is no ${CHROMIUM}`;
 const node = existsSync(join(root, 'native/build/gradmill.node')) ? 'native' : 'wasm';
 
 /** What the page and Node both do. */
@@ -188,13 +179,13 @@ const ways: readonly (readonly [name: string, folder: string, build: () => Promi
   ],
 ];
 
-describe.skipIf(!existsSync(CHROMIUM))(`a page with gradmill, ${ran}`, () => {
+describe.skipIf(!installed)(`a page with gradmill, ${ran}`, () => {
   let browser: Browser;
   /** XOR in Node. */
   let expected: Trained;
 
   beforeAll(async () => {
-    browser = await chromium.launch({ executablePath: CHROMIUM, args: FLAGS });
+    browser = await launch();
     const imports = `import { ${NAMES} } from 'gradmill'; import { gemm } from 'gradmill/kernels';`;
     const { stdout } = await run(`${imports}${PROGRAM}\nconsole.log(JSON.stringify(await program.xor()));`, {
       env: { GRADMILL_BACKEND: 'auto' },

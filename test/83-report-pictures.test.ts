@@ -1,30 +1,17 @@
 // Reports as a reader sees them, in Debian's headless Chromium: every picture has its size, no words overlap or leave their
 // picture, nothing is loaded, nothing is complained of; light and dark, wide and narrow, on screen and printed. Screenshots are
 // left in test/.screenshots.
-import { existsSync, mkdirSync } from 'node:fs';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
-import { type Browser, chromium, type Page } from 'playwright-core';
+import type { Browser, Page } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { renderPage } from '../src/report/html.js';
 import { runPage } from '../src/report/run-report.js';
+import { CHROMIUM, installed, launch, shotPath } from './chromium.js';
 import { page as sample } from './report-samples.js';
 import { sampleRun } from './report-runs.js';
-
-const CHROMIUM = '/usr/bin/chromium';
-const there = existsSync(CHROMIUM);
-const FLAGS = [
-  '--headless',
-  '--no-sandbox',
-  '--disable-gpu',
-  '--no-first-run',
-  '--disable-background-networking',
-  '--disable-component-update',
-  '--disable-sync',
-];
-const SHOTS = join(import.meta.dirname, '.screenshots');
 
 /** Faults of the pictures that are shown, in words; run in the page. */
 const LOOK = `(() => {
@@ -56,14 +43,13 @@ const LOOK = `(() => {
   return { faults, shown: shown.length };
 })()`;
 
-describe.skipIf(!there)(there ? 'reports in Chromium' : `reports: not looked at, there is no ${CHROMIUM}`, () => {
+describe.skipIf(!installed)(installed ? 'reports in Chromium' : `reports: not looked at, there is no ${CHROMIUM}`, () => {
   let browser: Browser;
   let folder: string;
 
   beforeAll(async () => {
-    mkdirSync(SHOTS, { recursive: true });
     folder = await mkdtemp(join(tmpdir(), 'gradmill-report-'));
-    browser = await chromium.launch({ executablePath: CHROMIUM, args: FLAGS });
+    browser = await launch();
     const [deep, other] = [sampleRun('deep sigmoid', 12), sampleRun('short', 4)];
     await writeFile(join(folder, 'sample.html'), await renderPage(sample));
     await writeFile(join(folder, 'run.html'), await renderPage(runPage([deep], '2026-11-24 00:00 UTC')));
@@ -104,7 +90,7 @@ describe.skipIf(!there)(there ? 'reports in Chromium' : `reports: not looked at,
       if (name === 'runs' && look !== 'light' && look !== 'narrow') continue;
       test(`${name}, ${look}`, async () => {
         const page = await open(name, options);
-        await page.screenshot({ path: join(SHOTS, `report-${name}-${look}.png`), fullPage: true });
+        await page.screenshot({ path: shotPath(`report-${name}-${look}.png`), fullPage: true });
         const { faults, shown } = await page.evaluate<{ faults: string[]; shown: number }>(LOOK);
         expect(faults).toEqual([]);
         expect(shown).toBe(await page.locator('figure').count());
@@ -117,13 +103,13 @@ describe.skipIf(!there)(there ? 'reports in Chromium' : `reports: not looked at,
     test(`${name}, printed`, async () => {
       const page = await open(name, { viewport: { width: 680, height: 960 }, colorScheme: 'dark' });
       await page.emulateMedia({ media: 'print' });
-      await page.screenshot({ path: join(SHOTS, `report-${name}-print.png`), fullPage: true });
+      await page.screenshot({ path: shotPath(`report-${name}-print.png`), fullPage: true });
       const { faults } = await page.evaluate<{ faults: string[] }>(LOOK);
       expect(faults).toEqual([]);
       // Dark ink on nothing, whatever the screen's colours.
       const style = '[getComputedStyle(document.body).color, getComputedStyle(document.documentElement).colorScheme]';
       expect(await page.evaluate(style)).toEqual(['rgb(31, 32, 35)', 'light']);
-      const pdf = await page.pdf({ format: 'A4', path: join(SHOTS, `report-${name}.pdf`) });
+      const pdf = await page.pdf({ format: 'A4', path: shotPath(`report-${name}.pdf`) });
       expect(pdf.length).toBeGreaterThan(10_000);
       await page.close();
     });
