@@ -2,10 +2,7 @@
 // gradients, update) is one jitted function, its fastest form. Its threads and relaxed SIMD do not start under Node 20.
 // Whatever a function of jax-js is given, it frees; `.ref` keeps it.
 import { readFileSync } from 'node:fs';
-import { createInterface } from 'node:readline';
-
-// Standard output belongs to the answers.
-console.log = console.info = console.warn = console.error;
+import { LibraryWorkload, answerRequests } from './library.mjs';
 
 const { defaultDevice, init, jit, nn, numpy: np, tree, valueAndGrad } = await import('@jax-js/jax');
 await init('wasm');
@@ -13,19 +10,14 @@ defaultDevice('wasm');
 
 const [BETA1, BETA2, EPSILON] = [0.9, 0.999, 1e-8];
 
-class Workload {
+class JaxWorkload extends LibraryWorkload {
   constructor(spec, path) {
-    Object.assign(this, spec);
-    const bytes = readFileSync(path);
-    const floats = new Float32Array(bytes.buffer, bytes.byteOffset, bytes.length / 4);
-    let taken = 0;
-    const take = (count) => floats.slice(taken, (taken += count));
-    const matrix = (rows, columns) => np.array(take(rows * columns)).reshape([rows, columns]);
-    this.initial = this.units.slice(1).flatMap((out, i) => [matrix(this.units[i], out), np.array(take(out))]);
+    super(spec, path);
+    const matrix = (rows, columns) => np.array(this.take(rows * columns)).reshape([rows, columns]);
+    this.initial = this.units.slice(1).flatMap((out, i) => [matrix(this.units[i], out), np.array(this.take(out))]);
     const batches = this.rows / this.batch;
     this.x = Array.from({ length: batches }, () => matrix(this.batch, this.units[0]));
-    this.regression = this.loss === 'meanSquaredError';
-    const classes = () => nn.oneHot(np.array(take(this.batch)).astype(np.int32), this.units.at(-1));
+    const classes = () => nn.oneHot(np.array(this.take(this.batch)).astype(np.int32), this.units.at(-1));
     this.y = Array.from({ length: batches }, () => (this.regression ? matrix(this.batch, 1) : classes()));
     const lossOf = valueAndGrad((weights, x, y) => this.meanLoss(this.output(weights, x), y));
     const step = ({ weights, moments, powers }, x, y) => {
@@ -92,40 +84,16 @@ class Workload {
     return { weights: next, moments: [first, second], powers: [power1, power2] };
   }
 
-  step(readLoss) {
+  step() {
     const i = this.at++ % this.x.length;
     const [loss, state] = this.jittedStep(this.state, this.x[i].ref, this.y[i].ref);
     this.state = state;
     // Reading waits for the step, which a device may else put off.
-    if (readLoss) return loss.dataSync()[0];
-    loss.dispose();
+    return loss.dataSync()[0];
   }
 
   predict() {
     return this.jittedOutput(tree.ref(this.initial), this.x[0].ref).dataSync();
-  }
-
-  check() {
-    if (this.measures === 'predict') return [...this.predict()];
-    this.restart();
-    return Array.from({ length: this.checkSteps }, () => this.step(true));
-  }
-
-  /** Seconds a step, over about so many seconds; the first step is not timed unless it alone takes as long. */
-  slice(seconds) {
-    this.restart();
-    const run = () => (this.measures === 'predict' ? this.predict() : this.step(true));
-    let start = performance.now();
-    const elapsed = () => (performance.now() - start) / 1000;
-    run();
-    if (elapsed() > seconds) return elapsed();
-    start = performance.now();
-    let steps = 0;
-    while (elapsed() < seconds) {
-      run();
-      steps++;
-    }
-    return elapsed() / steps;
   }
 
   dispose() {
@@ -135,17 +103,5 @@ class Workload {
   }
 }
 
-const answer = (value) => process.stdout.write(`${JSON.stringify(value)}\n`);
 const { version } = JSON.parse(readFileSync(new URL('../package.json', import.meta.resolve('@jax-js/jax')), 'utf8'));
-answer({ name: `jax-js ${version} WASM`, settings: ['SIMD, one thread', 'whole step jitted'], threads: 1 });
-let workload;
-for await (const line of createInterface({ input: process.stdin })) {
-  const request = JSON.parse(line);
-  if (request.do === 'prepare') {
-    workload?.dispose();
-    workload = new Workload(request.workload, request.file);
-    answer(true);
-  } else {
-    answer(request.do === 'check' ? workload.check() : workload.slice(request.seconds));
-  }
-}
+await answerRequests({ name: `jax-js ${version} WASM`, settings: ['SIMD, one thread', 'whole step jitted'], threads: 1 }, JaxWorkload);

@@ -1,12 +1,8 @@
 // TensorFlow.js on its WebAssembly backend as a peer of bench/training.ts; started and spoken to by peer.ts. Its core loop
 // (optimizer.minimize inside tidy), which is faster than its model.fit. SIMD is on; its threads do not start under Node.
-import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { dirname } from 'node:path';
-import { createInterface } from 'node:readline';
-
-// Standard output belongs to the answers.
-console.log = console.info = console.warn = console.error;
+import { LibraryWorkload, answerRequests } from './library.mjs';
 
 const tf = await import('@tensorflow/tfjs');
 const wasm = await import('@tensorflow/tfjs-backend-wasm');
@@ -14,22 +10,14 @@ wasm.setWasmPaths(`${dirname(createRequire(import.meta.url).resolve('@tensorflow
 await tf.setBackend('wasm');
 await tf.ready();
 
-class Workload {
+class TensorFlowWorkload extends LibraryWorkload {
   constructor(spec, path) {
-    Object.assign(this, spec);
-    const bytes = readFileSync(path);
-    const floats = new Float32Array(bytes.buffer, bytes.byteOffset, bytes.length / 4);
-    let taken = 0;
-    const take = (shape) => {
-      const count = shape.reduce((all, size) => all * size, 1);
-      taken += count;
-      return tf.tensor(floats.slice(taken - count, taken), shape);
-    };
-    this.initial = this.units.slice(1).flatMap((out, i) => [take([this.units[i], out]), take([out])]);
+    super(spec, path);
+    const tensor = (...shape) => tf.tensor(this.take(shape.reduce((all, size) => all * size, 1)), shape);
+    this.initial = this.units.slice(1).flatMap((out, i) => [tensor(this.units[i], out), tensor(out)]);
     this.weights = this.initial.map((value) => tf.variable(value));
-    const x = take([this.rows, this.units[0]]);
-    const targets = take([this.rows]);
-    this.regression = this.loss === 'meanSquaredError';
+    const x = tensor(this.rows, this.units[0]);
+    const targets = tensor(this.rows);
     const y = this.regression ? targets.reshape([this.rows, 1]) : tf.oneHot(targets.toInt(), this.units.at(-1));
     const batches = this.rows / this.batch;
     this.x = tf.split(x, batches);
@@ -71,29 +59,6 @@ class Workload {
     return tf.tidy(() => this.output(this.x[0]).dataSync());
   }
 
-  check() {
-    if (this.measures === 'predict') return [...this.predict()];
-    this.restart();
-    return Array.from({ length: this.checkSteps }, () => this.step(true));
-  }
-
-  /** Seconds a step, over about so many seconds; the first step is not timed unless it alone takes as long. */
-  slice(seconds) {
-    this.restart();
-    const run = () => (this.measures === 'predict' ? this.predict() : this.step(false));
-    let start = performance.now();
-    const elapsed = () => (performance.now() - start) / 1000;
-    run();
-    if (elapsed() > seconds) return elapsed();
-    start = performance.now();
-    let steps = 0;
-    while (elapsed() < seconds) {
-      run();
-      steps++;
-    }
-    return elapsed() / steps;
-  }
-
   dispose() {
     this.trainer.dispose();
     tf.dispose([this.initial, this.weights, this.x, this.y]);
@@ -133,24 +98,12 @@ function examples({ rows, units, batch, loss: lossName, activation, optimizer })
   };
 }
 
-const answer = (value) => process.stdout.write(`${JSON.stringify(value)}\n`);
 const simd = await tf.env().getAsync('WASM_HAS_SIMD_SUPPORT');
-answer({ name: `TensorFlow.js ${tf.version.tfjs} WASM`, settings: [`${simd ? 'SIMD' : 'no SIMD'}, one thread`, 'core loop'], threads: 1 });
-let workload;
+const settings = [`${simd ? 'SIMD' : 'no SIMD'}, one thread`, 'core loop'];
 let train;
-for await (const line of createInterface({ input: process.stdin })) {
-  const request = JSON.parse(line);
-  if (request.do === 'prepare') {
-    workload?.dispose();
-    workload = new Workload(request.workload, request.file);
-    answer(true);
-  } else if (request.do === 'examples') {
-    train = examples(request.workload);
-    answer(true);
-  } else if (request.do === 'train') {
-    train();
-    answer(true);
-  } else {
-    answer(request.do === 'check' ? workload.check() : workload.slice(request.seconds));
-  }
-}
+await answerRequests({ name: `TensorFlow.js ${tf.version.tfjs} WASM`, settings, threads: 1 }, TensorFlowWorkload, {
+  examples({ workload }) {
+    train = examples(workload);
+  },
+  train: () => train(),
+});

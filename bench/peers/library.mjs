@@ -1,0 +1,62 @@
+// What peers that are libraries of JavaScript share: they read a workload, check it, time it and answer peer.ts alike.
+import { readFileSync } from 'node:fs';
+import { createInterface } from 'node:readline';
+
+// Standard output belongs to the answers.
+console.log = console.info = console.warn = console.error;
+
+/** A workload in a library. A class of its own has its `restart`, `step`, `predict` and `dispose`. */
+export class LibraryWorkload {
+  constructor(spec, path) {
+    Object.assign(this, spec);
+    this.regression = this.loss === 'meanSquaredError';
+    const bytes = readFileSync(path);
+    const floats = new Float32Array(bytes.buffer, bytes.byteOffset, bytes.length / 4);
+    let taken = 0;
+    /** The next so many numbers of the file. */
+    this.take = (count) => floats.slice(taken, (taken += count));
+  }
+
+  check() {
+    if (this.measures === 'predict') return [...this.predict()];
+    this.restart();
+    return Array.from({ length: this.checkSteps }, () => this.step(true));
+  }
+
+  /** Seconds a step, over about so many seconds; the first step is not timed unless it alone takes as long. */
+  slice(seconds) {
+    this.restart();
+    const run = () => (this.measures === 'predict' ? this.predict() : this.step(false));
+    let start = performance.now();
+    const elapsed = () => (performance.now() - start) / 1000;
+    run();
+    if (elapsed() > seconds) return elapsed();
+    start = performance.now();
+    let steps = 0;
+    while (elapsed() < seconds) {
+      run();
+      steps++;
+    }
+    return elapsed() / steps;
+  }
+}
+
+/** Greets, then answers requests with workloads of that class; `others` does what else a library is asked for. */
+export async function answerRequests(greeting, Workload, others = {}) {
+  const answer = (value) => process.stdout.write(`${JSON.stringify(value)}\n`);
+  answer(greeting);
+  let workload;
+  const replies = {
+    prepare({ workload: spec, file }) {
+      workload?.dispose();
+      workload = new Workload(spec, file);
+    },
+    check: () => workload.check(),
+    slice: ({ seconds }) => workload.slice(seconds),
+    ...others,
+  };
+  for await (const line of createInterface({ input: process.stdin })) {
+    const request = JSON.parse(line);
+    answer(replies[request.do](request) ?? true);
+  }
+}
