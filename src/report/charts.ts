@@ -75,6 +75,23 @@ function frame({ Plot }: Plotting, x: Scale, y: Scale): unknown[] {
   ];
 }
 
+interface Margins {
+  readonly left: number;
+  readonly right: number;
+  readonly top: number;
+}
+
+/**
+ * Marks in a frame of that height between margins, above ticks and the horizontal axis's label.
+ * @returns the height of all of it
+ */
+function plotIn(picture: Picture, { left, right, top }: Margins, frameHeight: number, xLabel: string, options: object): number {
+  const height = top + frameHeight + BELOW;
+  picture.plot({ height, marginTop: top, marginRight: right, marginBottom: BELOW, marginLeft: left, ...options });
+  picture.horizontalLabel(xLabel, left, picture.width - right, height - 8);
+  return height;
+}
+
 /** Says how many values a log axis cannot show. */
 function noteHidden(picture: Picture, hidden: number, what: string): void {
   if (hidden > 0)
@@ -96,8 +113,8 @@ function drawLines(chart: LinesChart, picture: Picture, library: Plotting): numb
   if (series.length > 1 || series.some(({ name }) => name !== ''))
     picture.legend(series.map(({ name }, i) => ({ label: name, mark: 'line', color: seriesColor(i), dash: seriesDash(i) })));
   picture.verticalLabel(yAxis.label);
-  const [left, right, top] = [leftOf(y), rightOf(x), picture.top + 6];
-  const height = top + Math.round(picture.width * (picture.width < 450 ? 0.62 : 0.46)) + BELOW;
+  const margins = { left: leftOf(y), right: rightOf(x), top: picture.top + 6 };
+  const frameHeight = Math.round(picture.width * (picture.width < 450 ? 0.62 : 0.46));
 
   const marks = series.flatMap(({ points, low, high }, i) => {
     const color = seriesColor(i);
@@ -113,18 +130,8 @@ function drawLines(chart: LinesChart, picture: Picture, library: Plotting): numb
       Plot.dot(dots.filter(isPoint), { x: first, y: second, fill: color, r: 2.6 }),
     ];
   });
-  picture.plot({
-    height,
-    marginTop: top,
-    marginRight: right,
-    marginBottom: BELOW,
-    marginLeft: left,
-    x: plotScale(x),
-    y: plotScale(y),
-    marks: [...frame(library, x, y), ...marks],
-  });
-  picture.horizontalLabel(xAxis.label, left, picture.width - right, height - 8);
-  return height;
+  const options = { x: plotScale(x), y: plotScale(y), marks: [...frame(library, x, y), ...marks] };
+  return plotIn(picture, margins, frameHeight, xAxis.label, options);
 }
 
 const first = ([x]: Point): number => x;
@@ -174,7 +181,8 @@ function drawStrip(chart: StripChart, picture: Picture, library: Plotting): numb
   const { x: xAxis, y: yAxis, rows, unit, scale } = chart;
   const labels = rows.map((row) => fitted(row, picture.width * 0.3, SMALL));
   const left = Math.max(...labels.map((label) => widthOf(label, SMALL)), 10) + 8;
-  const room = picture.width - left - 2;
+  const right = 2;
+  const room = picture.width - left - right;
   const columns = everyNth(chart.columns.length, Math.floor(room / 5));
   if (columns.length < chart.columns.length)
     picture.notes.push(`Of ${chart.columns.length} columns every ${ordinal(columns[1] - columns[0])} is drawn.`);
@@ -198,7 +206,6 @@ function drawStrip(chart: StripChart, picture: Picture, library: Plotting): numb
   const top = picture.top;
   const cellHeight = Math.min(Math.max(300 / rows.length, 7), 30);
   const cellWidth = room / columns.length;
-  const height = top + rows.length * cellHeight + BELOW;
   const box = ({ r, at }: { r: number; at: number }): { x: number; y: number; width: number; height: number } => ({
     x: left + at * cellWidth,
     y: top + r * cellHeight,
@@ -210,12 +217,7 @@ function drawStrip(chart: StripChart, picture: Picture, library: Plotting): numb
   const ticks = spaced(columns.length, room, Math.max(...names.map((name) => Math.min(widthOf(name, SMALL), room / 3)), 10) + 12);
   const written = cellWidth > 46 && cellHeight >= 16 ? colored : [];
   const rowTicks = spaced(rows.length, rows.length * cellHeight, 14);
-  picture.plot({
-    height,
-    marginTop: top,
-    marginRight: 2,
-    marginBottom: BELOW,
-    marginLeft: left,
+  const height = plotIn(picture, { left, right, top }, rows.length * cellHeight, xAxis.label, {
     x: { type: 'band', domain: columns.map((_, at) => at), axis: null, padding: 0, round: false },
     y: { type: 'band', domain: rows.map((_, r) => r), axis: null, padding: 0, round: false },
     marks: [
@@ -246,7 +248,6 @@ function drawStrip(chart: StripChart, picture: Picture, library: Plotting): numb
     picture.add('path', { d: missing.map((cell) => missingPath(box(cell))).join(''), fill: 'none', stroke: 'currentColor', 'stroke-opacity': 0.3 }); // prettier-ignore
   if (zeros.length > 0)
     picture.add('path', { d: zeros.map((cell) => zeroPath(box(cell))).join(''), fill: 'currentColor', 'fill-opacity': 0.75 });
-  picture.horizontalLabel(xAxis.label, left, picture.width, height - 8);
   return height;
 }
 
@@ -323,11 +324,9 @@ function drawRidges(chart: RidgesChart, picture: Picture, library: Plotting): nu
 
   const labels = rows.map(({ name }) => fitted(name, picture.width * 0.3, SMALL));
   const left = Math.max(...labels.map((label) => widthOf(label, SMALL)), 10) + 8;
-  const right = rightOf(x);
   const rowHeight = Math.min(Math.max(360 / rows.length, 11), 38);
   const overlap = 1.7;
-  const top = picture.top + 4;
-  const height = top + (rows.length + overlap - 1) * rowHeight + BELOW;
+  const margins = { left, right: rightOf(x), top: picture.top + 4 };
   const ramp = viridis(library);
 
   const marks = rows.flatMap((row, r) => {
@@ -354,12 +353,7 @@ function drawRidges(chart: RidgesChart, picture: Picture, library: Plotting): nu
     return marks;
   });
   const rowTicks = spaced(rows.length, rows.length * rowHeight, 14);
-  picture.plot({
-    height,
-    marginTop: top,
-    marginRight: right,
-    marginBottom: BELOW,
-    marginLeft: left,
+  return plotIn(picture, margins, (rows.length + overlap - 1) * rowHeight, xAxis.label, {
     x: plotScale(x),
     y: { type: 'linear', domain: [rows.length, 1 - overlap], axis: null },
     marks: [
@@ -369,8 +363,6 @@ function drawRidges(chart: RidgesChart, picture: Picture, library: Plotting): nu
       Plot.axisY(rowTicks.map((r) => r + 1), { ...AXIS, dy: -4, tickFormat: (base: number) => labels[base - 1] }), // prettier-ignore
     ],
   });
-  picture.horizontalLabel(xAxis.label, left, picture.width - right, height - 8);
-  return height;
 }
 
 type Row = RidgesChart['rows'][number];
@@ -419,12 +411,11 @@ function drawMatrix(chart: MatrixChart, picture: Picture, library: Plotting): nu
 
   const rowScale = indexScale(chart.values.length, block[0], yAxis);
   const columnScale = indexScale(chart.values[0]?.length ?? 0, block[1], xAxis);
-  const [left, right, top] = [leftOf(rowScale), 8, picture.top];
-  let cellWidth = (picture.width - left - right) / Math.max(columns, 1);
+  const [left, top] = [leftOf(rowScale), picture.top];
+  let cellWidth = (picture.width - left - 8) / Math.max(columns, 1);
   const cellHeight = Math.min(Math.max(cellWidth, 110 / Math.max(rows, 1)), 420 / Math.max(rows, 1));
   if (cellWidth > cellHeight && cellWidth < 2.2 * cellHeight) cellWidth = cellHeight;
-  const height = top + rows * cellHeight + BELOW;
-  const width = left + columns * cellWidth;
+  const right = picture.width - left - columns * cellWidth;
 
   // One path a colour, of runs of cells in a row.
   const paths = Array.from({ length: steps }, () => '');
@@ -442,12 +433,7 @@ function drawMatrix(chart: MatrixChart, picture: Picture, library: Plotting): nu
     return d === '' ? [] : [picture.element('path', { d, fill: ramp(share), class: style(share) })];
   });
   picture.add('g', { transform, 'shape-rendering': 'crispEdges' }, ...layers);
-  picture.plot({
-    height,
-    marginTop: top,
-    marginRight: picture.width - width,
-    marginBottom: BELOW,
-    marginLeft: left,
+  return plotIn(picture, { left, right, top }, rows * cellHeight, xAxis.label, {
     x: plotScale(columnScale),
     y: { ...plotScale(rowScale), reverse: true },
     marks: [
@@ -455,8 +441,6 @@ function drawMatrix(chart: MatrixChart, picture: Picture, library: Plotting): nu
       Plot.axisY([...rowScale.ticks], { ...AXIS, tickFormat: (tick: number) => rowScale.format(tick) }),
     ],
   });
-  picture.horizontalLabel(xAxis.label, left, width, height - 8);
-  return height;
 }
 
 /** Of rows or columns counted from 0, each with its number at its middle. */
@@ -502,7 +486,6 @@ function drawPath(chart: PathChart, picture: Picture, library: Plotting): number
   picture.legend(paths.map(({ name }, i) => ({ label: name, mark: 'line', color: seriesColor(i), dash: seriesDash(i) })));
   picture.verticalLabel(yAxis.label);
   const [left, right, top] = [leftOf(y), rightOf(x), picture.top + 4];
-  const height = top + Math.round((picture.width - left - right) * 0.72) + BELOW;
   const levels = contourLevels(loss.values);
   const ends = levels.length > 1 ? [levels[0], levels[levels.length - 1]].map((level) => formatNumber(level, 2)) : [];
   if (ends.length > 0)
@@ -530,19 +513,12 @@ function drawPath(chart: PathChart, picture: Picture, library: Plotting): number
       Plot.dot(start, { x: first, y: second, fill: 'var(--paper, #fff)', stroke: color, strokeWidth: 2, r: 4.5, clip: true }),
     ];
   });
-  picture.plot({
-    height,
-    marginTop: top,
-    marginRight: right,
-    marginBottom: BELOW,
-    marginLeft: left,
+  picture.notes.push('A ring marks where a path starts.');
+  return plotIn(picture, { left, right, top }, Math.round((picture.width - left - right) * 0.72), xAxis.label, {
     x: plotScale(x),
     y: plotScale(y),
     marks: [...surface, ...frame(library, x, y).slice(2), Plot.frame({ stroke: 'currentColor', strokeOpacity: 0.3 }), ...marks],
   });
-  picture.notes.push('A ring marks where a path starts.');
-  picture.horizontalLabel(xAxis.label, left, picture.width - right, height - 8);
-  return height;
 }
 
 function within(scale: Scale, places: readonly number[]): Scale {
@@ -596,16 +572,9 @@ function drawBars(chart: BarsChart, picture: Picture, library: Plotting): number
   const words = Math.max(0, ...lines.map(({ bar }) => (bar ? widthOf(bar.words, SMALL) : 0)));
   // Words stand right of the longest bar where there is room, else within the frame's own line.
   const right = Math.min(words + 12, picture.width * 0.42);
-  const height = top + at * rowHeight + BELOW;
   const bars = lines.flatMap(({ at: place, bar }) => (bar && canShow(bar.value, yAxis.scale) ? [{ place, ...bar }] : []));
-  const x = plotScale(scale);
-  picture.plot({
-    height,
-    marginTop: top,
-    marginRight: right,
-    marginBottom: BELOW,
-    marginLeft: left,
-    x,
+  const height = plotIn(picture, { left, right, top }, at * rowHeight, yAxis.label, {
+    x: plotScale(scale),
     y: { type: 'linear', domain: [at, 0], axis: null },
     color: { type: 'identity' },
     marks: [
@@ -627,6 +596,5 @@ function drawBars(chart: BarsChart, picture: Picture, library: Plotting): number
     const from = left + share * (picture.width - left - right) + 7;
     picture.text(from, y, fitted(bar.words, picture.width - from, SMALL), { 'font-size': SMALL, 'fill-opacity': 0.85 });
   }
-  picture.horizontalLabel(yAxis.label, left, picture.width - right, height - 8);
   return height;
 }
