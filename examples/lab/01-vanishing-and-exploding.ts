@@ -3,6 +3,7 @@
 import { dense, glorotNormal, GradmillError, heNormal, type Initializer, normal, sequential, sgd, type TensorLike } from 'gradmill';
 import { gradientFlow } from 'gradmill/diagnostics';
 import type { Experiment, Figure } from '../../src/report/section.js';
+import { orDiverged } from './divergence.js';
 import { normalRows, random } from './random.js';
 import { band, geometricMean, rms, seedsUpTo } from './statistics.js';
 
@@ -48,15 +49,10 @@ async function gradientByLayer(
 ): Promise<number[] | GradmillError> {
   const model = tower(activation, initialiser, depth, seed);
   const { x, y } = batch(seed);
-  try {
+  return orDiverged(model, async () => {
     const { inputGradient, lossGradients } = await model.gradients(x, y);
     return [inputGradient, ...lossGradients.slice(0, depth)].map(({ data }) => rms(data));
-  } catch (error) {
-    if (error instanceof GradmillError && error.code === 'diverged') return error;
-    throw error;
-  } finally {
-    model.dispose();
-  }
+  });
 }
 
 /** What THEORY's item 8 says of 20 layers; tolerance of the factor a layer, which is 1.03²⁰ = 1.8 of the whole. */

@@ -14,6 +14,7 @@ import {
 } from 'gradmill';
 import type { Experiment, Figure } from '../../src/report/section.js';
 import { digits } from './digits.js';
+import { orDiverged } from './divergence.js';
 import { normalRows } from './random.js';
 import { band, geometricMean, mean, meanAndSpread, rms, seedsUpTo } from './statistics.js';
 
@@ -71,7 +72,7 @@ async function signals(network: Network, seed: number): Promise<Signals | Gradmi
   model.compile({ optimizer: sgd({ learningRate: 1e-9 }), loss: 'softmaxCrossEntropy' });
   const x = normalRows(seed, BATCH, WIDTH);
   const y = Uint8Array.from({ length: BATCH }, (_, row) => row % 10);
-  try {
+  return orDiverged(model, async () => {
     const { diagnostics } = await model.fit(x, y, { epochs: 1, batchSize: BATCH, diagnostics: { every: 1 } });
     const [sample] = diagnostics ?? [];
     // The last of the layers that make up each step of depth.
@@ -81,12 +82,7 @@ async function signals(network: Network, seed: number): Promise<Signals | Gradmi
       forward: [rms(x.data), ...layers.map(({ after }) => after.rms)],
       backward: layers.map(({ lossGradientRms }) => lossGradientRms / last),
     };
-  } catch (error) {
-    if (error instanceof GradmillError && error.code === 'diverged') return error;
-    throw error;
-  } finally {
-    model.dispose();
-  }
+  });
 }
 
 /** Test accuracy after training; undefined where a number stopped being finite. */
@@ -99,15 +95,11 @@ async function train(network: Network, seed: number, rows: number, epochs: numbe
     layers: [...layersOf(network, 128, TRAINED_DEPTH), dense({ units: 10, kernelInitializer: 'glorotNormal' })],
   });
   model.compile({ optimizer: sgd({ learningRate: 0.01, momentum: 0.9 }), loss: 'softmaxCrossEntropy', metrics: ['accuracy'] });
-  try {
+  const accuracy = await orDiverged(model, async () => {
     await model.fit(data.x, data.y, { epochs, batchSize: 50 });
     return (await model.evaluate(data.testX, data.testY)).accuracy;
-  } catch (error) {
-    if (error instanceof GradmillError && error.code === 'diverged') return undefined;
-    throw error;
-  } finally {
-    model.dispose();
-  }
+  });
+  return accuracy instanceof GradmillError ? undefined : accuracy;
 }
 
 export const experiment: Experiment = {

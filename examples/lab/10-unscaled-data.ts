@@ -4,6 +4,7 @@ import { parse } from 'csv-parse/sync';
 import { dense, GradmillError, sequential, type Sequential, sgd, Standardizer, tensor, type TensorLike } from 'gradmill';
 import { diagnose, type Finding, inputReport } from 'gradmill/diagnostics';
 import type { Experiment, Figure } from '../../src/report/section.js';
+import { orDiverged } from './divergence.js';
 import { random } from './random.js';
 import { band, mean, meanAndSpread, seedsUpTo, standardDeviation } from './statistics.js';
 
@@ -83,16 +84,12 @@ async function explained(
   scaling?: Standardizer,
 ): Promise<number | undefined> {
   const model = network(seed, learningRate, scaling);
-  try {
+  const share = await orDiverged(model, async () => {
     await model.fit(table.x, table.y, { epochs, batchSize: 20 });
     const { loss } = await model.evaluate(table.testX, table.testY);
     return 1 - loss / table.testVariance;
-  } catch (error) {
-    if (error instanceof GradmillError && error.code === 'diverged') return undefined;
-    throw error;
-  } finally {
-    model.dispose();
-  }
+  });
+  return share instanceof GradmillError ? undefined : share;
 }
 
 export const experiment: Experiment = {
