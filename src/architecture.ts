@@ -13,6 +13,11 @@ export interface NamedLayer {
   readonly parameters: readonly Parameter[];
 }
 
+/** A layer's matrix [fanIn, units], trained or not; undefined of a layer that has no parameter called kernel of that shape. */
+export function kernelOf({ name, parameters }: Pick<NamedLayer, 'name' | 'parameters'>): Parameter | undefined {
+  return parameters.find((parameter) => parameter.name === `${name}/kernel` && parameter.shape.length === 2);
+}
+
 export interface Architecture {
   readonly inputShape: readonly number[];
   /** Numbers that one example has. */

@@ -1,10 +1,10 @@
 // Layer-sequential unit variance: initial weights fitted to the data they will see.
+import { kernelOf, type NamedLayer } from './architecture.js';
 import { GradmillError } from './errors.js';
 import { orthogonal } from './initializers.js';
 import { type Jobs, WIDEST_BATCH } from './jobs.js';
 import { callOn, Sequential } from './model.js';
 import { checkOptions, finiteNumber, oneOf, show, wholeNumber } from './options.js';
-import type { OpName } from './ops.js';
 import type { Parameter, Plan, Tensor } from './plan.js';
 import { type Moments, withRows } from './scaling/standardizer.js';
 import type { TensorInput } from './tensor.js';
@@ -47,7 +47,7 @@ export async function lsuv(model: Sequential, x: TensorInput, options: LsuvOptio
     const rows = jobs.inputRows('x', x);
     if (rows.rows === 0) throw new GradmillError('empty-data', 'lsuv: x is empty');
     const sets = { x: await memory.load(rows) };
-    const kernels = runtime.layers.map(kernelOf);
+    const kernels = runtime.layers.map(kernelOf).map((kernel) => (kernel?.trainable ? kernel : undefined));
     runtime.define('preactivations', { record: (plan, [, ...outputs]) => preactivations(plan, runtime.layers, outputs) });
     const before = kernels.map((kernel) => kernel && runtime.floats(kernel.value).slice());
     try {
@@ -65,18 +65,9 @@ export async function lsuv(model: Sequential, x: TensorInput, options: LsuvOptio
 
 const OPTIONS = ['weights', 'tolerance', 'maxIterations'];
 
-function kernelOf({ name, parameters }: { readonly name: string; readonly parameters: readonly Parameter[] }): Parameter | undefined {
-  return parameters.find((parameter) => parameter.name === `${name}/kernel` && parameter.shape.length === 2 && parameter.trainable);
-}
-
-const ACTIVATIONS = new Set<OpName>(['activate', 'softmax']);
-
 /** What goes into each layer's activation; its output where it has none. */
-function preactivations(plan: Plan, layers: readonly { readonly name: string }[], outputs: readonly Tensor[]): Tensor[] {
-  return layers.map(({ name }, i) => {
-    const activation = plan.instructions.findLast(({ op, scope }) => scope === name && ACTIVATIONS.has(op.name));
-    return activation?.operands.x ?? outputs[i];
-  });
+function preactivations(plan: Plan, layers: readonly NamedLayer[], outputs: readonly Tensor[]): Tensor[] {
+  return layers.map(({ name }, i) => plan.activationIn(name)?.operands.x ?? outputs[i]);
 }
 
 interface LayerScaling {

@@ -2,7 +2,7 @@
 // lets it record its instructions between those of layers, loss and optimizer, and its figures are read when the plan has run.
 // It reads what the rest of the plan computes and writes to buffers of its own: training does not change by a bit.
 import type { Activation } from './activations.js';
-import type { NamedLayer } from './architecture.js';
+import { kernelOf, type NamedLayer } from './architecture.js';
 import type { DiagnosticsSample, Distribution, LayerActivations, LayerFlow } from './diagnostics/types.js';
 import type { Parameter, Plan, Tensor, TrainableParameter } from './plan.js';
 
@@ -109,7 +109,7 @@ export class Measures {
       this.#plan.scope(layer.name, () => {
         const { x, y, activation } = layer;
         layer.gradients = { output: statistics(y), delta: statistics(activation ? activation.z : y), input: statistics(x) };
-        const kernel = kernelOf(layer);
+        const kernel = trainableMatrix(layer);
         layer.kernel = kernel && {
           kernel,
           value: this.#statisticsOf(kernel.value),
@@ -246,9 +246,10 @@ export class Measures {
 const LINEAR = { activation: 0, parameter: 0 } as const;
 
 /** A layer's trainable matrix: that called kernel, or else its first one. */
-function kernelOf({ name, parameters }: Pick<MeasuredLayer, 'name' | 'parameters'>): TrainableParameter | undefined {
-  const matrices = parameters.filter((parameter) => parameter.trainable).filter(({ shape }) => shape.length === 2);
-  return matrices.find((parameter) => parameter.name === `${name}/kernel`) ?? matrices[0];
+function trainableMatrix(layer: Pick<MeasuredLayer, 'name' | 'parameters'>): TrainableParameter | undefined {
+  const kernel = kernelOf(layer);
+  if (kernel?.trainable) return kernel;
+  return layer.parameters.filter((parameter) => parameter.trainable).find(({ shape }) => shape.length === 2);
 }
 
 /** 0 for 0/0: nothing of nothing flows. */

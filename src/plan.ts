@@ -208,6 +208,11 @@ export class Plan {
     return this.#activations.get(y);
   }
 
+  /** The last activation, elementwise or softmax, that the layer of that name has recorded. */
+  activationIn(scope: string): Instruction | undefined {
+    return this.#instructions.findLast((one) => one.scope === scope && (one.op.name === 'activate' || one.op.name === 'softmax'));
+  }
+
   /** a'(z) of what made y = a(z), in a new buffer: what the derivative's kernel makes of ones. Undefined where `activate` did not. */
   slopeOf(y: Tensor): Tensor | undefined {
     const made = this.#activations.get(y);

@@ -1,5 +1,6 @@
 // Units that add nothing: equal to another, or dead in one of four ways (docs/theory.md, initialisation and dead units).
 import { ACTIVATION_NAMES } from '../activations.js';
+import { kernelOf } from '../architecture.js';
 import { GradmillError } from '../errors.js';
 import type { Jobs } from '../jobs.js';
 import { SATURATED } from '../measure.js';
@@ -71,10 +72,10 @@ interface KernelLayer {
 
 /** Layers with a kernel [fanIn, units], in order. */
 export function kernelsOf({ layers }: Runtime): KernelLayer[] {
-  return layers.flatMap(({ name, parameters }) => {
-    const part = (wanted: string): Parameter | undefined => parameters.find((parameter) => parameter.name === `${name}/${wanted}`);
-    const kernel = part('kernel');
-    return kernel?.shape.length === 2 ? [{ layer: name, kernel, bias: part('bias') }] : [];
+  return layers.flatMap((layer) => {
+    const kernel = kernelOf(layer);
+    const bias = layer.parameters.find(({ name }) => name === `${layer.name}/bias`);
+    return kernel ? [{ layer: layer.name, kernel, bias }] : [];
   });
 }
 
@@ -138,7 +139,7 @@ async function unitTotals(
     training: mode === 'training',
     record: (plan, outputs) =>
       names.flatMap((name, l) => {
-        const found = plan.instructions.findLast(({ op, scope }) => op.name === 'activate' && scope === name);
+        const found = plan.activationIn(name);
         const slope = found && plan.slopeOf(found.operands.y);
         return [...recordColumns(plan, outputs[l + 1]), ...(slope ? recordColumns(plan, slope) : [])];
       }),
@@ -161,15 +162,17 @@ export function activationsOf(runtime: Runtime): (string | undefined)[] {
   let y = new Tensor('x', ['batch', runtime.columns]);
   for (const { name, built } of runtime.layers) y = plan.scope(name, () => built.record(plan, y));
   return runtime.layers.map(({ name }) => {
-    const last = plan.instructions.findLast(({ op, scope }) => (op.name === 'activate' || op.name === 'softmax') && scope === name);
+    const last = plan.activationIn(name);
     return last?.op.name === 'activate' ? ACTIVATION_NAMES[last.immediates.activation] : last && 'softmax';
   });
 }
 
 function deadOf(runtime: Runtime, totals: UnitTotals): DeadUnits[] {
   const names = activationsOf(runtime);
-  return runtime.layers.flatMap(({ name: layer, built: { units }, parameters }, l) => {
-    const kernel = parameters.find(({ name, shape }) => name === `${layer}/kernel` && shape.length === 2);
+  return runtime.layers.flatMap((named, l) => {
+    const { name: layer } = named;
+    const { units } = named.built;
+    const kernel = kernelOf(named);
     const activation = names[l];
     if (!kernel && activation === undefined) return [];
     const { output, slope } = totals[l];
