@@ -2,6 +2,7 @@
 // three activations and four initialisers. No training: the gradients are those of freshly made networks.
 import { dense, glorotNormal, GradmillError, heNormal, type Initializer, normal, sequential, sgd, type TensorLike } from 'gradmill';
 import { gradientFlow } from 'gradmill/diagnostics';
+import { formatNumber } from '../../src/report/lettering.js';
 import type { Experiment, Figure } from '../../src/report/section.js';
 import { orDiverged } from './divergence.js';
 import { normalRows, random } from './random.js';
@@ -130,7 +131,7 @@ export const experiment: Experiment = {
         {
           label: `${activation}, ${initialiser}: first over last loss gradient`,
           value: measured,
-          expected: `about ${whole}, within a factor of 1.8 (3 % a layer)`,
+          expected: `about ${formatNumber(whole)}, within a factor of 1.8 (3 % a layer)`,
           ...(!quick && { holds: Math.abs(Math.log(measured / whole)) <= REFERENCE_DEPTH * Math.log(1 + TOLERANCE) }),
         },
       );
@@ -224,6 +225,7 @@ export const experiment: Experiment = {
                 return ratios.length > 0 ? [[depth, geometricMean(ratios)]] : [];
               }),
             })),
+          caption: 'A line ends where float32 does.',
         },
         {
           type: 'strip',

@@ -145,6 +145,7 @@ export const experiment: Experiment = {
           rows: layerNames,
           values: layerNames.map((_, layer) => epochAxis.map((epoch) => run.epochs[epoch][layer].saturation)),
           scale: 'linear' as const,
+          domain: [0, 1] as const,
           unit: 'share with |a′| < 0.01',
           caption: 'Seed 1.',
         })),

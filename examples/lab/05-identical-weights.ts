@@ -202,7 +202,7 @@ export const experiment: Experiment = {
           y: { label: 'accuracy' },
           groups: [
             {
-              name: 'accuracy',
+              name: '',
               values: arms.map(({ name }, i) => ({
                 label: name,
                 value: mean(accuracies[i]),

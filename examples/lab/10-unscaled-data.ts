@@ -178,7 +178,7 @@ export const experiment: Experiment = {
       paragraphs: [
         `${ROWS} generated houses a seed (${COLUMNS.join(', ')}; target: the price in 100,000s), ${TRAINING} of them to train on, read from CSV. Two tanh layers of 32 units, SGD, batches of 20, ${epochs} epochs, ` +
           `${seeds.length} seed${seeds.length === 1 ? '' : 's'} with a table each. A run that stops being finite explains nothing.`,
-        ...(named ? [`The doctor: ${named.message} ${named.advice} ${named.theory}`] : []),
+        ...(named ? [`The doctor: ${named.message}. ${named.advice} ${named.theory}`] : []),
         'The same from the command line: gradmill doctor houses.csv --target price_100k.',
       ],
       figures,

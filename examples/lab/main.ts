@@ -40,7 +40,7 @@ interface Request {
 }
 
 const USAGE = `npm run lab -- [options]
-  --quick          a minute instead of twenty: says what is too short to conclude
+  --quick          a minute instead of six: says what is too short to conclude
   --only 3,5       these experiments (${IDS})
   --output FILE    the report (default lab-report.html)`;
 

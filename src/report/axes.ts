@@ -19,10 +19,11 @@ interface ScaleOptions {
 }
 
 /** A scale that holds the values it can show. */
-export function scaleOf(values: Iterable<number>, { scale = 'linear' }: Axis, options: ScaleOptions = {}): Scale {
+export function scaleOf(values: Iterable<number>, { scale = 'linear', ticks }: Axis, options: ScaleOptions = {}): Scale {
   const shown = [...values].filter((value) => canShow(value, scale));
   const [low, high] = [shown.reduce((a, b) => Math.min(a, b), Infinity), shown.reduce((a, b) => Math.max(a, b), -Infinity)];
-  return scale === 'log' ? logScale(low, high, options) : linearScale(low, high, shown.every(Number.isInteger), options);
+  const made = scale === 'log' ? logScale(low, high, options) : linearScale(low, high, shown.every(Number.isInteger), options);
+  return ticks ? { ...made, ticks: ticks.filter((tick) => tick >= made.domain[0] && tick <= made.domain[1]) } : made;
 }
 
 /** Sums and ratios of what can be shown are finite, and not 0. No float32 is beyond. */

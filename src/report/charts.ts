@@ -100,6 +100,8 @@ function noteHidden(picture: Picture, hidden: number, what: string): void {
 
 // ── Lines ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
+const LINE_WIDTH = 2;
+
 function drawLines(chart: LinesChart, picture: Picture, library: Plotting): number {
   const { Plot } = library;
   const { x: xAxis, y: yAxis, series } = chart;
@@ -110,11 +112,13 @@ function drawLines(chart: LinesChart, picture: Picture, library: Plotting): numb
 
   const x = scaleOf(column(visible, 0), xAxis, { count: picture.width < 450 ? 5 : 8 });
   const y = scaleOf(column(visible, 1), yAxis, { nice: true, zero: 'near' });
+  const frameHeight = Math.round(picture.width * (picture.width < 450 ? 0.62 : 0.46));
+  const dashes = dashesOf(series.map(({ points }) => points), y, frameHeight); // prettier-ignore
+  if (dashes.some((dash, i) => dash !== seriesDash(i))) picture.notes.push('Where lines coincide they are dashed, so that each shows.');
   if (series.length > 1 || series.some(({ name }) => name !== ''))
-    picture.legend(series.map(({ name }, i) => ({ label: name, mark: 'line', color: seriesColor(i), dash: seriesDash(i) })));
+    picture.legend(series.map(({ name }, i) => ({ label: name, mark: 'line', color: seriesColor(i), dash: dashes[i] })));
   picture.verticalLabel(yAxis.label);
   const margins = { left: leftOf(y), right: rightOf(x), top: picture.top + 6 };
-  const frameHeight = Math.round(picture.width * (picture.width < 450 ? 0.62 : 0.46));
 
   const marks = series.flatMap(({ points, low, high }, i) => {
     const color = seriesColor(i);
@@ -126,12 +130,34 @@ function drawLines(chart: LinesChart, picture: Picture, library: Plotting): numb
     const dots = points.length <= picture.width / 18 ? line : alone;
     return [
       ...(low && high ? [Plot.areaY(bandOf(low, high, yAxis), { x: 'x', y1: 'low', y2: 'high', fill: color, fillOpacity: 0.16 })] : []),
-      Plot.lineY(line, { x: first, y: second, stroke: color, strokeWidth: 2, strokeDasharray: seriesDash(i), strokeLinecap: 'round', strokeLinejoin: 'round' }), // prettier-ignore
+      Plot.lineY(line, { x: first, y: second, stroke: color, strokeWidth: LINE_WIDTH, strokeDasharray: dashes[i], strokeLinecap: 'round', strokeLinejoin: 'round' }), // prettier-ignore
       Plot.dot(dots.filter(isPoint), { x: first, y: second, fill: color, r: 2.6 }),
     ];
   });
   const options = { x: plotScale(x), y: plotScale(y), marks: [...frame(library, x, y), ...marks] };
   return plotIn(picture, margins, frameHeight, xAxis.label, options);
+}
+
+/**
+ * Of n lines that coincide the k-th, from 0, has dashes of n − k parts in n over those below: each shows for one part. A line
+ * coincides with another where more than a third of its points lie within a line's width of it.
+ */
+function dashesOf(lines: readonly (readonly Point[])[], y: Scale, frameHeight: number): (string | undefined)[] {
+  const heights = lines.map((points) => new Map(points.filter(isPoint).map(([at, value]) => [at, shareOf(value, y) * frameHeight])));
+  const groups: number[][] = [];
+  for (const [i, line] of heights.entries()) {
+    const isOver = (j: number): boolean =>
+      [...line].filter(([at, height]) => Math.abs(height - (heights[j].get(at) ?? NaN)) < LINE_WIDTH).length > line.size / 3;
+    const group = groups.find((members) => members.some(isOver));
+    if (group) group.push(i);
+    else groups.push([i]);
+  }
+  const part = 8;
+  return lines.map((_, i) => {
+    const group = groups.find((members) => members.includes(i)) ?? [i];
+    const k = group.indexOf(i);
+    return k === 0 ? seriesDash(i) : `${part * (group.length - k)} ${part * k}`;
+  });
 }
 
 const first = ([x]: Point): number => x;
@@ -193,7 +219,7 @@ function drawStrip(chart: StripChart, picture: Picture, library: Plotting): numb
   const colored = cells.filter(({ value }) => canShow(value, scale));
   const zeros = scale === 'log' ? cells.filter(({ value }) => value === 0) : [];
   const missing = cells.filter((cell) => !canShow(cell.value, scale) && !zeros.includes(cell));
-  const values = scaleOf(colored.map(({ value }) => value), { label: unit, scale }, { count: 4, nice: scale === 'linear', zero: 'near' }); // prettier-ignore
+  const values = scaleOf(chart.domain ?? colored.map(({ value }) => value), { label: unit, scale }, { count: 4, nice: scale === 'linear', zero: 'near' }); // prettier-ignore
   const ramp = viridis(library);
   const colorOf = (value: number): string => ramp(shareOf(value, values));
 
@@ -334,7 +360,7 @@ function drawRidges(chart: RidgesChart, picture: Picture, library: Plotting): nu
     const rule = Plot.ruleY([base], { stroke: 'currentColor', strokeOpacity: 0.15 });
     const marks: unknown[] = [];
     if (!shown.includes(row)) return [rule];
-    const color = ramp(rows.length === 1 ? 0.4 : 0.08 + (0.8 * r) / (rows.length - 1));
+    const color = ramp(rows.length === 1 ? 0.4 : 0.2 + (0.68 * r) / (rows.length - 1));
     if (xAxis.scale !== 'log' && row.high - row.low < (to - from) / 250) {
       // All values are one, as far as this axis tells: a needle.
       marks.push(
@@ -401,7 +427,7 @@ function drawMatrix(chart: MatrixChart, picture: Picture, library: Plotting): nu
 
   const most = finite.reduce((size, value) => Math.max(size, Math.abs(value)), 0) || 1;
   const linear: Axis = { label: '' };
-  const scale = chart.diverging ? scaleOf([-most, most], linear, { count: 4 }) : scaleOf(finite, linear, { count: 4 });
+  const scale = chart.diverging ? scaleOf([-most, most], linear, { count: 5 }) : scaleOf(finite, linear, { count: 4 });
   const ramp = chart.diverging ? diverging(library) : viridis(library);
   const steps = chart.diverging ? 2 * DIVERGING_STEPS + 1 : 32;
   const step = (share: number): number => Math.min(Math.floor(share * steps), steps - 1);
@@ -541,37 +567,47 @@ function drawBars(chart: BarsChart, picture: Picture, library: Plotting): number
   const { x: xAxis, y: yAxis, groups } = chart;
   const all = groups.flatMap(({ values }) => values);
   const names = [...new Set(all.map(({ label }) => label))];
-  const scale = scaleOf(all.flatMap(({ value, low = value, high = value }) => [value, low, high]), yAxis, { count: 5, nice: true, zero: 'always' }); // prettier-ignore
   const hidden = yAxis.scale === 'log' ? all.filter(({ value }) => value <= 0).length : 0;
   noteHidden(picture, hidden, yAxis.label);
-  const base = yAxis.scale === 'log' ? scale.domain[0] : 0;
-  if (yAxis.scale === 'log')
-    picture.notes.push(
-      `Bars start at ${scale.format(base) === '0' ? base : formatNumber(base, 2)}: their lengths compare on a log scale only.`,
-    );
-
   interface Line {
     readonly at: number;
     readonly name: string;
+    /** Of a line without a bar: what is named, a group or the bar below. */
+    readonly of?: 'group' | 'bar';
     readonly bar?: { readonly value: number; readonly low: number; readonly high: number; readonly color: string; readonly words: string };
   }
+  // Labels that are too wide to stand beside their bars stand above them.
+  const widest = Math.max(0, ...all.map(({ label }) => widthOf(clean(label), SMALL)));
+  const beside = widest <= picture.width * 0.34;
   const lines: Line[] = [];
   let at = 0;
   for (const { name, values } of groups) {
-    if (name !== '') lines.push({ at: at++, name });
+    if (name !== '') lines.push({ at: at++, name, of: 'group' });
     for (const { label, value, low = NaN, high = NaN } of values) {
       const spread = Number.isFinite(low) && Number.isFinite(high) ? ` (${formatNumber(low, 3)} … ${formatNumber(high, 3)})` : '';
-      lines.push({ at: at++, name: label, bar: { value, low, high, color: seriesColor(names.indexOf(label)), words: formatNumber(value, 3) + spread } }); // prettier-ignore
+      if (!beside) lines.push({ at, name: label, of: 'bar' });
+      if (!beside) at += 0.8;
+      lines.push({ at: at++, name: beside ? label : '', bar: { value, low, high, color: seriesColor(names.indexOf(label)), words: formatNumber(value, 3) + spread } }); // prettier-ignore
     }
     at += 0.5;
   }
   const rowHeight = 23;
-  const left = Math.max(...lines.filter(({ bar }) => bar).map(({ name }) => widthOf(fitted(name, picture.width * 0.34, SMALL), SMALL)), 20) + 10; // prettier-ignore
+  const left = beside ? Math.max(widest, 20) + 10 : 8;
   if (xAxis.label !== '') picture.verticalLabel(xAxis.label);
   const top = picture.top;
   const words = Math.max(0, ...lines.map(({ bar }) => (bar ? widthOf(bar.words, SMALL) : 0)));
   // Words stand right of the longest bar where there is room, else within the frame's own line.
   const right = Math.min(words + 12, picture.width * 0.42);
+  const scale = scaleOf(
+    all.flatMap(({ value, low = value, high = value }) => [value, low, high]),
+    yAxis,
+    { count: Math.min(Math.max(Math.floor((picture.width - left - right) / 45), 1), 5), nice: true, zero: 'always' },
+  );
+  const base = yAxis.scale === 'log' ? scale.domain[0] : 0;
+  if (yAxis.scale === 'log')
+    picture.notes.push(
+      `Bars start at ${scale.format(base) === '0' ? base : formatNumber(base, 2)}: their lengths compare on a log scale only.`,
+    );
   const bars = lines.flatMap(({ at: place, bar }) => (bar && canShow(bar.value, yAxis.scale) ? [{ place, ...bar }] : []));
   const height = plotIn(picture, { left, right, top }, at * rowHeight, yAxis.label, {
     x: plotScale(scale),
@@ -584,13 +620,12 @@ function drawBars(chart: BarsChart, picture: Picture, library: Plotting): number
       Plot.ruleY(bars.filter(({ low, high }) => canShow(low, yAxis.scale) && canShow(high, yAxis.scale)), { y: ({ place }: { place: number }) => place + 0.5, x1: 'low', x2: 'high', stroke: 'currentColor', strokeWidth: 1.6 }), // prettier-ignore
     ],
   });
-  for (const { at: place, name, bar } of lines) {
+  for (const { at: place, name, of, bar } of lines) {
     const y = top + (place + 0.5) * rowHeight + 4;
-    if (!bar) {
-      picture.text(0, y, fitted(name, picture.width, FONT), { 'font-weight': 600 });
-      continue;
-    }
-    picture.text(left - 8, y, fitted(name, left - 8, SMALL), { 'text-anchor': 'end', 'font-size': SMALL });
+    if (of === 'group') picture.text(0, y, fitted(name, picture.width, FONT), { 'font-weight': 600 });
+    if (of === 'bar') picture.text(left, y, fitted(name, picture.width - left, SMALL), { 'font-size': SMALL });
+    if (!bar) continue;
+    if (name !== '') picture.text(left - 8, y, fitted(name, left - 8, SMALL), { 'text-anchor': 'end', 'font-size': SMALL });
     const end = Math.max(bar.value, Number.isFinite(bar.high) ? bar.high : bar.value, base);
     const share = canShow(end, yAxis.scale) ? Math.min(Math.max(shareOf(end, scale), 0), 1) : 0;
     const from = left + share * (picture.width - left - right) + 7;

@@ -68,7 +68,7 @@ function anchor(id: string): string {
 async function sectionOf({ id, title, claim, paragraphs, figures, charts, conclusion, seconds }: Section, number: number): Promise<string> {
   const drawn: string[] = [];
   for (const chart of charts) drawn.push(await figureOf(chart));
-  const table = figures.length === 0 ? '' : tableOf(figures);
+  const table = figures.length === 0 ? '' : tableOf(figures, charts.length);
   const time = seconds > 0 ? `<p class="time">Took ${escape(duration(seconds))}.</p>` : '';
   return `<section id="${anchor(id)}">
 <h2><span class="number">${number}</span>${escape(title)}</h2>
@@ -92,7 +92,9 @@ function duration(seconds: number): string {
   return `${Math.floor(seconds / 60)} min ${Math.round(seconds % 60)} s`;
 }
 
-function tableOf(figures: readonly Figure[]): string {
+/** Charts stand beside a table: about one for each seven lines of it. */
+function tableOf(figures: readonly Figure[], charts: number): string {
+  const beside = Math.max(1, Math.min(Math.round(figures.length / 6.5), charts));
   const judged = figures.some(({ expected, holds }) => expected !== undefined || holds !== undefined);
   const rows = figures.map(({ label, value, unit, expected = '', holds }) => {
     const shown = typeof value === 'number' ? `<span class="whole">${formatNumber(value)}</span>` : escape(value);
@@ -104,7 +106,7 @@ function tableOf(figures: readonly Figure[]): string {
     return `<tr>${cells.join('')}</tr>`;
   });
   const head = judged ? '<th scope="col">expected</th><th scope="col"><span class="unseen">holds</span></th>' : '';
-  return `<div class="figures"><table><thead><tr><th scope="col"></th><th scope="col">measured</th>${head}</tr></thead><tbody>${rows.join('')}</tbody></table></div>`; // prettier-ignore
+  return `<div class="figures" style="grid-row:span ${beside}"><table><thead><tr><th scope="col"></th><th scope="col">measured</th>${head}</tr></thead><tbody>${rows.join('')}</tbody></table></div>`; // prettier-ignore
 }
 
 function markOf(holds: boolean | undefined): string {
@@ -182,7 +184,7 @@ tbody th{min-width:8rem}
 .value{font-variant-numeric:tabular-nums;font-weight:600;min-width:5.5rem}
 .whole{white-space:nowrap}
 .unit{font-weight:400;color:var(--muted)}
-.expected{color:var(--muted);font-variant-numeric:tabular-nums}
+.expected{color:var(--muted);font-variant-numeric:tabular-nums;min-width:9.5rem}
 th:last-child,td:last-child{padding-right:0}
 .mark{width:1.4rem;text-align:right;font-weight:700}
 .holds{color:var(--holds)}
@@ -191,17 +193,19 @@ th:last-child,td:last-child{padding-right:0}
 .conclusion{margin-top:1.9rem;padding-left:1.1rem;border-left:3px solid var(--accent)}
 .time{font:.8rem/1.4 var(--sans);color:var(--muted);margin-top:.6rem}
 ${divergingClasses()}
-@media (max-width:36rem){.wide{display:none}.narrow{display:block}body{font-size:1rem}th,td{padding-right:.6rem}tbody th{min-width:6rem}}
+@media (max-width:36rem){.wide{display:none}.narrow{display:block}body{font-size:1rem}th,td{padding-right:.6rem}tbody th{min-width:6rem}.expected{min-width:5rem}}
 @media print{
 @page{margin:18mm 16mm}
 :root{color-scheme:light}
 body{max-width:none;padding:0;font-size:10.5pt;line-height:1.45;background:#fff}
-.wide{display:block}.narrow{display:none}
+.wide,.strip .narrow{display:none}.narrow,.strip .wide{display:block}
 h1{font-size:26pt}h2{font-size:16pt}
 h2,h3{break-after:avoid}
 figure,.figures tr,.conclusion{break-inside:avoid}
 .gallery{display:block}
-.gallery>*{margin:0 0 1.4rem;max-width:150mm}
+.gallery>*{margin:0 0 1.4rem;max-width:none}
+.gallery>figure{display:inline-block;vertical-align:top;width:47.5%;margin-right:2%}
+.gallery>.strip{width:150mm}
 section{margin-top:2.4rem}
 section+section{break-before:auto}
 a{text-decoration:none}

@@ -98,8 +98,8 @@ export class Picture {
   /** A line of text above the vertical axis. */
   verticalLabel(label: string): void {
     if (label === '') return;
-    this.text(0, this.top + 11, fitted(label, this.width, FONT), { 'fill-opacity': 0.75 });
-    this.top += 22;
+    this.text(0, this.top + 15, fitted(label, this.width, FONT), { 'fill-opacity': 0.75 });
+    this.top += 26;
   }
 
   /** A line of text below the horizontal axis, in the middle of the frame. */

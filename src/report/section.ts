@@ -15,6 +15,8 @@ export interface Figure {
 export interface Axis {
   /** With its unit: 'time (s)'. */
   readonly label: string;
+  /** Where ticks stand. Default: at round numbers. */
+  readonly ticks?: readonly number[];
   /** On a log scale only values above 0 can be drawn; the chart says how many others there are. Default 'linear'. */
   readonly scale?: 'linear' | 'log';
 }
@@ -53,6 +55,8 @@ export interface StripChart extends ChartBase {
   readonly values: readonly (readonly (number | null)[])[];
   /** Of the colours. On 'log' an exact 0 has a mark of its own. */
   readonly scale: 'log' | 'linear';
+  /** Where the colours end, so that strips compare. Default: at the values' ends. */
+  readonly domain?: readonly [low: number, high: number];
   /** What the colours stand for: 'RMS of the loss gradient'. */
   readonly unit: string;
 }
