@@ -219,7 +219,7 @@ function drawStrip(chart: StripChart, picture: Picture, library: Plotting): numb
   const colored = cells.filter(({ value }) => canShow(value, scale));
   const zeros = scale === 'log' ? cells.filter(({ value }) => value === 0) : [];
   const missing = cells.filter((cell) => !canShow(cell.value, scale) && !zeros.includes(cell));
-  const values = scaleOf(chart.domain ?? colored.map(({ value }) => value), { label: unit, scale }, { count: 4, nice: scale === 'linear', zero: 'near' }); // prettier-ignore
+  const values = scaleOf([...(chart.domain ?? []), ...colored.map(({ value }) => value)], { label: unit, scale }, { count: 4, nice: scale === 'linear', zero: 'near' }); // prettier-ignore
   const ramp = viridis(library);
   const colorOf = (value: number): string => ramp(shareOf(value, values));
 

@@ -55,7 +55,7 @@ export interface StripChart extends ChartBase {
   readonly values: readonly (readonly (number | null)[])[];
   /** Of the colours. On 'log' an exact 0 has a mark of its own. */
   readonly scale: 'log' | 'linear';
-  /** Where the colours end, so that strips compare. Default: at the values' ends. */
+  /** What the colours' scale holds beside the values, so that strips compare. */
   readonly domain?: readonly [low: number, high: number];
   /** What the colours stand for: 'RMS of the loss gradient'. */
   readonly unit: string;
