@@ -69,7 +69,7 @@ uint64_t times(uint64_t a, uint64_t b) {
 const char* checkOp(const Instruction& instruction) {
   const uint32_t* immediates = instruction.immediates;
   const auto present = [&](int operand) { return instruction.operands[operand] != 0; };
-  constexpr uint32_t activationLimit = 15, feeds = feedCount;
+  constexpr uint32_t activationLimit = 15, feeds = feedTimes;
   const auto finite = [&](int i) { return (immediates[i] & 0x7F800000u) != 0x7F800000u; };
   switch (instruction.op) {
     case op_gemm:
@@ -232,6 +232,28 @@ void place(Step& step, const Run& run, uint64_t firstRow, uint32_t rows, FaultRe
   step.call.fault = fault;
 }
 
+// Adds what instructions take to the times that a run may ask for: all of it, until the last thread has done its part.
+class Stopwatch {
+ public:
+  Stopwatch(const Run& run, uint64_t at) : from_(run.from) {
+    const Feed& times = run.feeds[feedTimes];
+    if (!times.data) return;
+    row_ = static_cast<double*>(times.data) + at / run.batch * times.columns;
+    last_ = now();
+  }
+  void add(const Step& step) {
+    if (!row_) return;
+    const uint64_t time = now();
+    row_[step.instruction - from_] += double(time - last_);
+    last_ = time;
+  }
+
+ private:
+  double* row_ = nullptr;
+  uint64_t last_ = 0;
+  uint32_t from_;
+};
+
 constexpr uint64_t partsShift = 16, sequenceShift = 32, partMask = (1u << 16) - 1;
 
 // About 50 µs: longer than the gaps between steps, short enough to leave a shared core to others.
@@ -344,6 +366,11 @@ const char* checkRun(const Program& program, const Run& run) {
     if (instruction.op == op_scatter && feed.type != ElementType::f32) return "the output must be float32";
     if (instruction.op == op_shuffle && (feed.type != ElementType::u32 || feed.rows > 0xFFFFFFFFu)) return "the order must be uint32";
   }
+  const Feed& times = run.feeds[feedTimes];
+  if (times.data) {
+    if (times.type != ElementType::f64 || times.columns != run.to - run.from) return "the times must be float64, one an instruction";
+    if (!run.rowCount || times.rows < (run.rowCount - 1) / run.batch + 1) return "the times are of fewer batches";
+  }
   const Feed& order = run.feeds[feedOrder];
   if (order.data && (order.type != ElementType::u32 || order.columns != 1)) return "the order must be uint32";
   return nullptr;
@@ -353,6 +380,7 @@ bool runBatch(Program& program, const Run& run, uint64_t at, Crew* crew, char* s
   const uint64_t left = run.rowCount - at;
   const uint32_t rows = uint32_t(left < run.batch ? left : run.batch);
   ControlBlock* control = reinterpret_cast<ControlBlock*>(program.arena);
+  Stopwatch stopwatch(run, at);
   for (uint32_t s = 0; s < program.stepCount; s++) {
     Step& step = program.steps[s];
     if (step.instruction < run.from) continue;
@@ -360,6 +388,7 @@ bool runBatch(Program& program, const Run& run, uint64_t at, Crew* crew, char* s
     if (__atomic_load_n(abandon, __ATOMIC_RELAXED)) return false;
     place(step, run, run.firstRow + at, rows, &control->fault);
     runStep(step, crew, scratch);
+    stopwatch.add(step);
     if (__atomic_load_n(&control->fault.fault, __ATOMIC_RELAXED)) return false;
   }
   __atomic_fetch_add(&control->progress, 1, __ATOMIC_RELEASE);
@@ -373,6 +402,7 @@ bool resume(Program& program, const Run& run, Position& position, char* scratch,
   do {
     if (position.step == 0 && position.part == 0 && __atomic_load_n(&control->cancel, __ATOMIC_ACQUIRE)) return false;
     const uint64_t left = run.rowCount - position.row;
+    Stopwatch stopwatch(run, position.row);
     for (; position.step < program.stepCount; position.step++, position.part = 0) {
       Step& step = program.steps[position.step];
       if (step.instruction < run.from) continue;
@@ -384,6 +414,7 @@ bool resume(Program& program, const Run& run, Position& position, char* scratch,
           if (late()) return true;
         }
         step.kernel(step.call, position.part++, step.parts, scratch);
+        stopwatch.add(step);
         spent += cost(step) / step.parts;
         if (control->fault.fault) return false;
       }

@@ -118,5 +118,7 @@ void waitWhile(uint32_t* word, uint32_t value);
 void wake(uint32_t* word);
 void wakeAll(uint32_t* word);
 void pause();
+// Nanoseconds since some moment.
+uint64_t now();
 
 }  // namespace gradmill

@@ -41,6 +41,8 @@ export type { Evaluation } from './jobs.js';
 export { type CompileOptions, type Gradients, sequential, type Sequential, type SequentialOptions } from './model.js';
 export { adagrad, adam, adamW, type Optimizer, rmsprop, sgd } from './optimizers.js';
 export { groupLasso, l1, l2, type Regularizer, type RegularizerInput, type RegularizerName } from './regularizers.js';
+export type { Limits } from './limits.js';
+export type { Profile, ProfiledGroup, ProfiledInstruction, ProfiledWork, ProfileOptions } from './profile.js';
 export { loadModel } from './saving.js';
 export type { CompiledModule } from './platform.js';
 export { lsuv, type LsuvLayer, type LsuvOptions } from './lsuv.js';

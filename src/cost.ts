@@ -8,6 +8,7 @@
 //
 // Bytes are those that must move at the least: each operand once, however many passes a kernel makes over it.
 import { ACTIVATION_NAMES, type ActivationName } from './activations.js';
+import type { Limits } from './limits.js';
 import type { OpName } from './ops.js';
 import { BYTES, type Instruction } from './plan.js';
 
@@ -196,4 +197,22 @@ export function costOf(instruction: Instruction, rows: number, feedBytes: Readon
 /** Float operations of the matrix product alone: 2·m·n·k, and 0 for all that is no product. */
 export function productFlops(instruction: Instruction, rows: number): number {
   return instruction.op.name === 'gemm' ? products(sized(instruction, rows)) : 0;
+}
+
+/** What keeps an instruction from being faster: the arithmetic, or the way to its operands. */
+export type Bound = 'flops' | 'bytes';
+
+/**
+ * The least time that a machine could take for it, in seconds: its operations at the peak, or its bytes at the bandwidth of the
+ * level of memory that holds them all, whichever is longer (Williams, Waterman, Patterson 2009, Roofline). Wherever its operands really
+ * lie, it cannot be faster but by writing while it reads, for bandwidths are those of reads.
+ */
+export function leastTime(
+  { flops, bytesRead, bytesWritten, workingSet }: Cost,
+  { flops: peak, bandwidth }: Limits,
+): { readonly seconds: number; readonly bound: Bound } {
+  // A level was measured where it was half full.
+  const level = bandwidth.find(({ bytes }) => workingSet <= 2 * bytes) ?? bandwidth[bandwidth.length - 1];
+  const [computing, moving] = [flops / peak, (bytesRead + bytesWritten) / level.perSecond];
+  return computing > moving ? { seconds: computing, bound: 'flops' } : { seconds: moving, bound: 'bytes' };
 }

@@ -3,7 +3,18 @@
 // window.ts streams them.
 import type { Engine, EngineMemory, EngineProgram } from './engine.js';
 import { platform } from './platform.js';
-import { bytesPerElement, FLOAT32, type NumericArray, type Rows, SLICE_BYTES, UINT32, viewOf, writeRows, zeroed } from './tensor.js';
+import {
+  bytesPerElement,
+  FLOAT32,
+  FLOAT64,
+  type NumericArray,
+  type Rows,
+  SLICE_BYTES,
+  UINT32,
+  viewOf,
+  writeRows,
+  zeroed,
+} from './tensor.js';
 import { Window } from './window.js';
 
 /** Rows in the engine's memory. */
@@ -88,12 +99,24 @@ export class DataSets {
     const { what, data, type, columns } = rows;
     if (isLarge(rows) && !Array.isArray(data))
       return { what, data: data as NumericArray, type, rows: rows.rows, columns, window: this.#window };
-    const set = this.#add(what, type, rows.rows, columns);
+    return this.copy(rows, signal);
+  }
+
+  /** The same, however many they are. */
+  async copy(rows: Rows, signal?: AbortSignal): Promise<DataSet> {
+    const set = this.#add(rows.what, rows.type, rows.rows, rows.columns);
     const slices = writeRows(rows, set.memory.bytes());
     while (slices.next().done !== true) {
       await platform().pause();
       signal?.throwIfAborted();
     }
+    return set;
+  }
+
+  /** Zeros, for the engine to add the times of a run's batches to. */
+  times(batches: number, instructions: number): DataSet {
+    const set = this.#add('times', FLOAT64, batches, instructions);
+    viewOf(FLOAT64, set.memory.bytes(), batches * instructions).fill(0);
     return set;
   }
 

@@ -191,11 +191,12 @@ export class Jobs {
     signal?.throwIfAborted();
     const { plan, program, gathers } = runtime.plan(kind, batch);
     this.#lastPlan = plan;
-    const bind = ({ x, y, order, output }: Partial<Piece['sets']>): void => {
+    const bind = ({ x, y, order, output, times }: Partial<Piece['sets']>): void => {
       feed(program, FEED.input, x);
       feed(program, FEED.target, y);
       feed(program, FEED.order, order);
       feed(program, FEED.output, output);
+      feed(program, FEED.times, times);
     };
     const stop = (): void => {
       runtime.cancel();
@@ -206,6 +207,8 @@ export class Jobs {
     try {
       await program.start(0, job.onlyCheck ? gathers : plan.instructions.length, piece.firstRow, piece.rows, batch);
       signal?.throwIfAborted();
+      // Looking for a fault runs single instructions.
+      feed(program, FEED.times, undefined);
       if (runtime.fault.kind !== 'none') throw await describeFault(runtime, job);
     } finally {
       signal?.removeEventListener('abort', stop);

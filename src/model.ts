@@ -12,6 +12,7 @@ import { isOptimizer, type Optimizer } from './optimizers.js';
 import { checkOptions, flag, list, oneOf, show, size, wholeNumber } from './options.js';
 import { copyMasks } from './masks.js';
 import type { Plan } from './plan.js';
+import { prepareProfile, type Profile, type ProfileOptions, runProfile } from './profile.js';
 import { CallQueue } from './queue.js';
 import { Runtime } from './runtime.js';
 import { checkFiles, checkMetadata, checkPath, type ModelConfig, type ModelContent, saveModel, serializeModel } from './saving.js';
@@ -278,6 +279,27 @@ export class Sequential {
       }));
       const weights = runtime.trainable.map(({ name, shape, grad }) => ({ name, shape: [...shape], data: runtime.floats(grad).slice() }));
       return { loss: runtime.batchLoss, inputGradient, lossGradients: rest, weights };
+    });
+  }
+
+  /**
+   * Where the time of a training step goes, instruction by instruction: `console.log(String(await model.profile(x, y)))`. Real steps on
+   * batches of the rows given, in an order of their own and without a last batch that is not full, by a copy of the model that is
+   * compiled alike: the model does not change. What is timed are the same instructions with the same bits as in fit. The first profile
+   * of a process also measures the machine's limits, for a second.
+   * Rejects as fit does, also for rows and steps that train badly: 'diverged'.
+   */
+  async profile(x: TensorInput, y: TensorInput, options: ProfileOptions = {}): Promise<Profile> {
+    this.#refuseDisposed();
+    const profile = prepareProfile(this.#jobs, x, y, options);
+    return this.#enqueue(async (memory) => {
+      const { threads } = profile;
+      const copy = duplicate(this, threads === undefined ? {} : { threads });
+      try {
+        return await runProfile(copy.#jobs, memory, profile);
+      } finally {
+        copy.dispose();
+      }
     });
   }
 

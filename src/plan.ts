@@ -81,7 +81,7 @@ export interface Instruction {
 }
 
 /** A data set's place in a run; the engine's FeedSlot. */
-export const FEED = { input: 0, target: 1, order: 2, output: 3 } as const;
+export const FEED = { input: 0, target: 1, order: 2, output: 3, times: 4 } as const;
 
 interface BackwardRule {
   readonly x: Tensor;
@@ -328,24 +328,26 @@ export class Plan {
 
   /** One readable line an instruction. */
   toString(): string {
-    const lines = this.#instructions.map(({ op, dims, immediates, operands, scope }) => {
-      const size = dims.map((dim, d) => `${op.dims[d] ?? ''}=${String(dim)}`).join(' ');
-      const notes = op.immediates.filter(({ name }) => immediates[name]).map(({ name }) => `${name}=${String(immediates[name])}`);
-      const read = op.operands
-        .filter(({ name, written }) => !written && operands[name])
-        .map(({ name }) => `${name}=${operands[name]?.name ?? ''}`);
-      const written = op.operands
-        .filter(({ name, written }) => written && operands[name])
-        .map(({ name }) => `${name}=${operands[name]?.name ?? ''}`);
-      const effect = written.length > 0 ? ` → ${written.join(' ')}` : '';
-      return `${scope.padEnd(12)} ${op.name.padEnd(20)} ${[size, ...notes, ...read].filter(Boolean).join(' ')}${effect}`;
-    });
+    const lines = this.#instructions.map(
+      (instruction) => `${instruction.scope.padEnd(12)} ${instruction.op.name.padEnd(20)} ${describeOperands(instruction)}`,
+    );
     return lines.map((line, i) => `${String(i).padStart(3)}  ${line}`).join('\n');
   }
 
   #fail(message: string): never {
     throw new GradmillError('shape-mismatch', `${this.#scope === '' ? '' : `layer '${this.#scope}': `}${message}`);
   }
+}
+
+/** `m=batch n=512 k=784 activation=3 a=x b=dense1/kernel → c=dense1.y` */
+export function describeOperands({ op, dims, immediates, operands }: Instruction): string {
+  const sizes = dims.map((dim, d) => `${op.dims[d]}=${dim}`);
+  const notes = op.immediates.filter(({ name }) => immediates[name]).map(({ name }) => `${name}=${immediates[name]}`);
+  const given = (which: boolean): string[] =>
+    op.operands.filter(({ name, written }) => written === which && name in operands).map(({ name }) => `${name}=${operands[name].name}`);
+  const written = given(true);
+  const effect = written.length > 0 ? ` → ${written.join(' ')}` : '';
+  return `${[...sizes, ...notes, ...given(false)].join(' ')}${effect}`;
 }
 
 function describe(tensor: Tensor): string {

@@ -41,8 +41,7 @@ export interface Rows {
 /** In the order of the engine's ElementType. */
 const ARRAYS = [Int8Array, Uint8Array, Int16Array, Uint16Array, Int32Array, Uint32Array, Float32Array, Float64Array] as const;
 const TYPES = new Map(ARRAYS.map(({ name }, type) => [name, type])).set('Uint8ClampedArray', ARRAYS.indexOf(Uint8Array));
-export const [UINT32, FLOAT32] = [ARRAYS.indexOf(Uint32Array), ARRAYS.indexOf(Float32Array)];
-const FLOAT64 = ARRAYS.indexOf(Float64Array);
+export const [UINT32, FLOAT32, FLOAT64] = [Uint32Array, Float32Array, Float64Array].map((type) => ARRAYS.indexOf(type));
 
 /** Deeper nesting is a cycle, or an attack. */
 const DEEPEST = 16;

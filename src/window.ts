@@ -13,6 +13,8 @@ export interface RunSets {
   readonly y?: AnySet;
   readonly order?: DataSet;
   readonly output?: AnySet;
+  /** What a run adds its instructions' nanoseconds to, a row a batch; of runs that do not stream. */
+  readonly times?: DataSet;
 }
 
 /** A stretch of a run, whose rows are in the engine's memory. */

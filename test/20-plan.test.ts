@@ -411,6 +411,23 @@ describe('runs that a program cannot do are refused', () => {
     expect(() => fed.feed(FEED.input, handle, type, 5, 3)).toThrow('the data set is larger than its memory');
   });
 
+  test('times of another type, for other instructions, or of fewer batches', () => {
+    const fed = program();
+    const run = (from: number, to: number, rows: number) => fed.run(from, to, 0, rows, 4);
+    fed.feed(FEED.input, ...data(Float32Array, 16, 3));
+    fed.feed(FEED.output, ...data(Float32Array, 16, 3));
+    fed.feed(FEED.times, ...data(Float32Array, 3, 2));
+    expect(() => run(0, 2, 12)).toThrow('the times must be float64, one an instruction');
+    fed.feed(FEED.times, ...data(Float64Array, 3, 2));
+    expect(() => run(0, 1, 12)).toThrow('the times must be float64, one an instruction');
+    expect(() => run(0, 2, 13)).toThrow('the times are of fewer batches');
+    expect(() => run(0, 2, 0)).toThrow('the times are of fewer batches');
+    expect(run(0, 2, 12)).toBe(true);
+    expect(run(0, 2, 9)).toBe(true);
+    fed.feed(FEED.times, undefined, 0, 0, 0);
+    expect(run(0, 1, 12)).toBe(true);
+  });
+
   test('rows past the data set, or past its order, stop the run', () => {
     const fed = program();
     fed.feed(FEED.input, ...data(Float32Array, 6, 3));

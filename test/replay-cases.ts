@@ -6,7 +6,7 @@
 //   program:   number of instructions, 16 words each
 //   data set:  element type, rows, columns, then its bytes
 //   the arena's bytes before the first run
-//   run:       program, from, to, firstRow, rowCount, batch, data set bound to each of the four feeds (from 1; 0 is none),
+//   run:       program, from, to, firstRow, rowCount, batch, data set bound to each of the five feeds (from 1; 0 is none),
 //              fault, two words of hash
 // Bytes are padded with zeros to whole words. The hash is of the arena after its control block, then of the run's order and
 // output feeds; a run that ends in a fault has none, and ends its case.
@@ -140,7 +140,7 @@ export class Recorder implements Engine {
         return;
       }
       const before = this.#begin(arena, bindings);
-      const feeds = [0, 1, 2, 3].map((slot) => this.#dataSet(before, bindings[slot]));
+      const feeds = Object.values(FEED).map((slot) => this.#dataSet(before, bindings[slot]));
       controlBlock(arena).fill(0);
       done();
       this.#end(arena, before, words, bindings, feeds, run);

@@ -95,6 +95,8 @@ EXPORT(run) bool exportRun(Loaded* loaded, char* scratch) {
 }
 
 IMPORT(late) bool late();
+IMPORT(now) double hostNow();
+uint64_t now() { return uint64_t(hostNow()); }
 
 // The run on this thread until it has ended or `late` says that others want the thread; true while there is more.
 EXPORT(resume) bool exportResume(Loaded* loaded, char* scratch) {

@@ -154,6 +154,7 @@ export class WasmEngine implements Engine {
   #instantiate(memory: WebAssembly.Memory): Exports {
     const host = {
       late: () => Number(performance.now() >= this.#turnEnds),
+      now: () => performance.now() * 1e6,
       // Whoever asks looks again: the calling thread may not sleep.
       wait: () => undefined,
       finished: () => undefined,

@@ -12,6 +12,7 @@ function start({ module, memory, member, stackTop, stackGuard }) {
   };
   const host = {
     late: () => 0,
+    now: () => performance.now() * 1e6,
     wait: (address, value) => {
       const index = word(address);
       Atomics.wait(words, index, value);
