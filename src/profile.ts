@@ -96,6 +96,8 @@ export async function runProfile(jobs: Jobs, memory: DataSets, { data, batchSize
   const { runtime } = jobs;
   const { engine } = runtime;
   const { threads: asked = 1, strict = engine.strict } = runtime.training ?? {};
+  // How many there are is known when they have started.
+  await engine.ready;
   const threads = Math.min(asked, engine.threads);
   const limits = await limitsOf(engine, threads, strict);
 
