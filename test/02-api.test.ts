@@ -110,6 +110,7 @@ describe('the names', () => {
       'plan',
       'predict',
       'predictSync',
+      'profile',
       'save',
       'serialize',
       'setWeights',

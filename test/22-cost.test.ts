@@ -1,7 +1,7 @@
 // What instructions cost on paper: figures by hand, and for every op that its table entry agrees with what the op reads.
 import { describe, expect, test } from 'vitest';
 import { ACTIVATION_NAMES } from '../src/activations.js';
-import { costOf, productFlops } from '../src/cost.js';
+import { costOf, leastTime, productFlops } from '../src/cost.js';
 import { engine } from '../src/engine.js';
 import { adam, dense, sequential } from '../src/index.js';
 import type { OpName } from '../src/ops.js';
@@ -92,6 +92,30 @@ describe('by hand', () => {
     expect(cost(given, { 0: 1 })).toEqual({ flops: 0, bytesRead: 15, bytesWritten: 60, workingSet: 75 });
     const scaled = cost({ ...given, operands: { mean: floats(3), scale: floats(3) } });
     expect(scaled).toMatchObject({ flops: 30, bytesRead: 84 });
+  });
+});
+
+describe('the least time, by hand', () => {
+  const bandwidth = [
+    { bytes: 100, perSecond: 4e9 },
+    { bytes: 1000, perSecond: 2e9 },
+    { bytes: 10_000, perSecond: 1e9 },
+  ];
+  const limits = { threads: 1, isa: 'none', strict: false, flops: 1e9, bandwidth };
+  const least = (flops: number, bytes: number) =>
+    leastTime({ flops, bytesRead: bytes / 4, bytesWritten: (bytes / 4) * 3, workingSet: bytes }, limits);
+
+  test('is that of the operations or that of the bytes, whichever is longer', () => {
+    expect(least(210, 200)).toEqual({ seconds: 210e-9, bound: 'flops' });
+    expect(least(20, 200)).toEqual({ seconds: 50e-9, bound: 'bytes' });
+    expect(least(0, 0)).toEqual({ seconds: 0, bound: 'bytes' });
+  });
+
+  test('bytes come from the level that holds them, twice what it was measured with; from the last one if none does', () => {
+    expect(least(0, 204).seconds).toBeCloseTo(102e-9, 15);
+    expect(least(0, 2000).seconds).toBeCloseTo(1000e-9, 15);
+    expect(least(0, 2004).seconds).toBeCloseTo(2004e-9, 15);
+    expect(least(0, 1e6).seconds).toBeCloseTo(1e-3, 12);
   });
 });
 
