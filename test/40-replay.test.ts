@@ -535,6 +535,27 @@ describe('training runs', () => {
   });
 });
 
+test('a run that keeps time, the last batch short', async () => {
+  const cases = await check('times', async (recorder) => {
+    const plan = new Plan(recorder.ops, 8, false);
+    const [x, y] = [new Tensor('x', ['batch', 4], 'state'), new Tensor('y', [4], 'state')];
+    [x.offset, y.offset] = [ALIGNMENT, ALIGNMENT + x.bytes(8)];
+    plan.emit('gather', x.shape, { y: x }, { feed: FEED.input });
+    plan.emit('sumRows', x.shape, { x, y });
+    const program = recorder.load(recorder.allocate(y.offset + y.bytes(8)), plan.encode(), { threads: 1 });
+    for (const [slot, data, rows] of [
+      [FEED.input, numbers(80, 1), 20],
+      [FEED.times, new Float64Array(6), 3],
+    ] as const) {
+      const memory = recorder.allocate(data.byteLength);
+      memory.bytes().set(new Uint8Array(data.buffer));
+      program.feed(slot, memory.handle, elementType(data), rows, data.length / rows);
+    }
+    await program.start(0, 2, 0, 20, 8);
+  });
+  expect(cases.map(({ runs }) => runs.map(({ feeds, fault }) => [feeds, fault]))).toEqual([[[[1, 0, 0, 0, 2], 0]]]);
+});
+
 describe('runs that stop', () => {
   const network: Network = { layers: [dense({ units: 3 })], columns: 4, units: 3, rows: 40, batch: 16, loss: 'softmaxCrossEntropy' };
 
