@@ -15,6 +15,7 @@ const ONCE = [
   '74-report', // draws; its own process chooses the engine that trains
   '75-bench', // a program, and what it makes of figures, as the next
   '76-bench-compare',
+  '77-bench-html',
   '80-wasm', // the engine by name, beside the native one
   '81-browser-example', // a browser's, which has only WebAssembly, as the next
   '82-bundles',

@@ -1,6 +1,7 @@
 // `gradmill bench …`, and in a checkout `npm run bench -- …`: measures gradmill, and its peers in the same run.
 // docs/performance.md tells how to read the figures.
 import { availableParallelism } from 'node:os';
+import { extname } from 'node:path';
 import {
   decimal,
   describeFlags,
@@ -15,16 +16,18 @@ import {
   toggle,
   UsageError,
 } from '../src/cli/flags.js';
-import type { Io } from '../src/cli/terminal.js';
+import { printable, type Io } from '../src/cli/terminal.js';
 import { engine } from '../src/engine.js';
 import { nearestName } from '../src/errors.js';
 import { initialize } from '../src/index.js';
 import { checkWritable, writeFileAtomic } from '../src/node/files.js';
+import { plotting } from '../src/report/plotting.js';
 import { browser } from './browser.js';
-import { compare, printComparison, readReport } from './compare.js';
+import { compare, printComparison, readReport, type Report } from './compare.js';
 import { eventLoop } from './event-loop.js';
 import { fairness } from './fairness.js';
 import { arithmetics, gemm, layouts } from './gemm.js';
+import { benchPage, trainingSvg } from './html.js';
 import { hog } from './hog.js';
 import { memory } from './memory.js';
 import { WASM_ISA, peakProgram } from './peak.js';
@@ -62,6 +65,8 @@ const flagTable = {
   seconds: decimal('S', 'of a slice (0.5; gemm 0.05); of one watch in event-loop and fairness (20)', { min: 0, open: true }),
   json: text('FILE', 'writes machine, load, versions, command and all figures'),
   compare: text('OLD.json', 'says what has become faster or slower since that run, and what only differs by noise'),
+  html: text('FILE', 'draws all figures, as one HTML page; needs: npm install @observablehq/plot linkedom'),
+  out: { ...text('FILE', 'an .svg, or an .html with all figures; also -o'), short: 'o' },
   help: toggle('show this help'),
 } satisfies FlagTable;
 
@@ -132,10 +137,15 @@ const commands: Readonly<Record<string, Command>> = {
   },
 };
 
-const ALL = { help: 'everything that measures, in this order', takes: Object.keys(flagTable) as Name[] };
+/** Of every command that measures. */
+const MEASURING = ['json', 'compare', 'html'] as const;
 
-/** The flags of every command. */
-const ALWAYS: readonly Name[] = ['json', 'compare', 'help'];
+/** What a command says of itself: those that measure, and what is made of their figures. */
+const known: Readonly<Record<string, Pick<Command, 'help' | 'takes'>>> = {
+  ...Object.fromEntries(Object.entries(commands).map(([name, { help, takes }]) => [name, { help, takes: [...takes, ...MEASURING] }])),
+  all: { help: 'everything above, in this order', takes: [...Object.values(commands).flatMap(({ takes }) => takes), ...MEASURING] },
+  chart: { help: 'draws training from one or more files of --json: gradmill bench chart RESULTS.json … -o CHART.svg', takes: ['out'] },
+};
 
 const usage = `usage: gradmill bench COMMAND [flags]
 
@@ -143,14 +153,15 @@ Measures gradmill on this machine, and its peers in the same run. Slices of all 
 round; medians and quartiles over the rounds are printed.
 
 commands
-${Object.entries({ ...commands, all: ALL })
+${Object.entries(known)
   .map(([name, { help }]) => `  ${name.padEnd(12)}${help}`)
   .join('\n')}
 
 'gradmill bench COMMAND --help' shows the flags of a command. Needs: npm install benchmark
 `;
 
-function usageOf(name: string, { help, takes }: Pick<Command, 'help' | 'takes'>): string {
+function usageOf(name: string): string {
+  const { help, takes } = known[name];
   return `usage: gradmill bench ${name} [flags]
 
 ${help[0].toUpperCase()}${help.slice(1)}.
@@ -160,9 +171,9 @@ ${describeFlags(tableOf(takes))}
 `;
 }
 
-/** Some flags, in the table's order. */
+/** Some flags and --help, in the table's order. */
 function tableOf(taken: readonly Name[]): FlagTable {
-  return Object.fromEntries(Object.entries(flagTable).filter(([name]) => [...taken, ...ALWAYS].includes(name as Name)));
+  return Object.fromEntries(Object.entries(flagTable).filter(([name]) => name === 'help' || taken.includes(name as Name)));
 }
 
 /** @throws UsageError, GradmillError; resolves to the exit code */
@@ -173,22 +184,25 @@ export async function bench(args: readonly string[], { out }: Io): Promise<numbe
     out.write(usage);
     return 0;
   }
-  const known = Object.keys({ ...commands, all: ALL });
-  if (!known.includes(name)) {
-    const nearest = nearestName(name, known);
-    throw new UsageError(
-      `unknown command 'bench ${name}'; ${nearest === undefined ? 'see gradmill bench --help' : `did you mean '${nearest}'?`}`,
-    );
+  if (!(name in known)) {
+    const nearest = nearestName(name, Object.keys(known));
+    const hint = nearest === undefined ? 'see gradmill bench --help' : `did you mean '${nearest}'?`;
+    throw new UsageError(`unknown command 'bench ${name}'; ${hint}`);
   }
-  const command = name === 'all' ? ALL : commands[name];
-  const { flags, positionals } = parseFlags(name, command.takes, rest);
-  if (positionals.length > 0) throw new UsageError(`bench ${name} takes no '${positionals[0]}'`);
+  const { flags, positionals } = parseFlags(name, rest);
   if (flags.help) {
-    out.write(usageOf(name, command));
+    out.write(usageOf(name));
     return 0;
   }
+  if (name === 'chart') return chart(positionals, flags, out);
+  if (positionals.length > 0) throw new UsageError(`bench ${name} takes no '${positionals[0]}'`);
+  return measure(name, flags, args);
+}
+
+async function measure(name: string, flags: Flags, args: readonly string[]): Promise<number> {
   await benchmarkLibrary();
-  if (flags.json !== undefined) await checkWritable(flags.json);
+  for (const path of [flags.json, flags.html]) if (path !== undefined) await checkWritable(path);
+  if (flags.html !== undefined) await plotting();
   const old = flags.compare === undefined ? undefined : await readReport(flags.compare);
   const settings = await settle(flags);
 
@@ -203,10 +217,23 @@ export async function bench(args: readonly string[], { out }: Io): Promise<numbe
     loads[each] = { before, after: load() };
     print(`\nload before and after ${each}: ${before}, ${loads[each].after}`);
   }
-  const report = { machine: { ...machine, load: loads }, results };
-  if (flags.json !== undefined) await writeFileAtomic(flags.json, [encode(`${JSON.stringify(report, undefined, 2)}\n`)]);
-  // As it is read again: without what is undefined.
-  if (old) printComparison(compare(old, JSON.parse(JSON.stringify(report)) as typeof report), old);
+  const json = JSON.stringify({ machine: { ...machine, load: loads }, results }, undefined, 2);
+  if (flags.json !== undefined) await writeFileAtomic(flags.json, [encode(`${json}\n`)]);
+  const report = JSON.parse(json) as Report;
+  if (old) printComparison(compare(old, report), old);
+  if (flags.html !== undefined) await writeFileAtomic(flags.html, [encode(await benchPage(report))]);
+  return 0;
+}
+
+async function chart(paths: readonly string[], { out: path }: Flags, out: Io['out']): Promise<number> {
+  if (paths.length === 0) throw new UsageError('bench chart needs a file of --json: gradmill bench chart RESULTS.json -o CHART.svg');
+  const type = extname(path ?? '');
+  if (path === undefined || !['.svg', '.html'].includes(type)) throw new UsageError('bench chart needs -o CHART.svg or -o REPORT.html');
+  const reports = await Promise.all(paths.map(readReport));
+  if (type === '.html' && reports.length > 1) throw new UsageError('an .html shows one file of --json');
+  await checkWritable(path);
+  await writeFileAtomic(path, [encode(type === '.svg' ? await trainingSvg(reports) : await benchPage(reports[0]))]);
+  out.write(`wrote ${printable(path)}\n`);
   return 0;
 }
 
@@ -217,9 +244,9 @@ function encode(text: string): Uint8Array {
 type Flags = FlagValues<typeof flagTable>;
 
 /** Flags of other commands are errors that say so. */
-function parseFlags(name: string, taken: readonly Name[], args: readonly string[]): { flags: Flags; positionals: readonly string[] } {
+function parseFlags(name: string, args: readonly string[]): { flags: Flags; positionals: readonly string[] } {
   const parsed = parseCommandLine(args, flagTable);
-  const own = tableOf(taken);
+  const own = tableOf(known[name].takes);
   const foreign = Object.keys(parsed.flags).find((flag) => !(flag in own));
   if (foreign !== undefined) throw new UsageError(`bench ${name} takes no --${foreign}`);
   return parsed;

@@ -104,6 +104,7 @@ describe('a chart', () => {
     expect(await text('ridges')).toContain('dense12');
     expect(await text('bars')).toMatch(/equal variances[^]*variances 1 and 100/);
     expect(await text('path')).toContain('centred');
+    expect(await text('dots')).toMatch(/ours[^]*theirs[^]*as fast as before[^]*a large network[^]*2 threads/);
   });
 
   test('tells what is missing, exactly 0, or cannot be shown', async () => {
@@ -256,6 +257,7 @@ describe('a page', () => {
       ['title', 'label', 'name', 'unit', 'caption'].includes(key) ? name : typeof value === 'number' && !Number.isFinite(value) ? 0 : value,
     );
     const copy = JSON.parse(renamed) as Chart;
+    if (copy.type === 'dots') return { ...copy, series: copy.series.map(() => name) };
     return copy.type === 'strip' ? { ...copy, rows: copy.rows.map(() => name), columns: copy.columns.map(() => name) } : copy;
   }
 

@@ -7,8 +7,10 @@ import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import type { Browser, Page } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { benchPage } from '../bench/html.js';
 import { renderPage } from '../src/report/html.js';
 import { runPage } from '../src/report/run-report.js';
+import { benchReport } from './bench-samples.js';
 import { CHROMIUM, installed, launch, shotPath } from './chromium.js';
 import { page as sample } from './report-samples.js';
 import { sampleRun } from './report-runs.js';
@@ -52,6 +54,7 @@ describe.skipIf(!installed)(installed ? 'reports in Chromium' : `reports: not lo
     browser = await launch();
     const [deep, other] = [sampleRun('deep sigmoid', 12), sampleRun('short', 4)];
     await writeFile(join(folder, 'sample.html'), await renderPage(sample));
+    await writeFile(join(folder, 'bench.html'), await benchPage(benchReport));
     await writeFile(join(folder, 'run.html'), await renderPage(runPage([deep], '2026-11-24 00:00 UTC')));
     await writeFile(join(folder, 'runs.html'), await renderPage(runPage([deep, other], '2026-11-24 00:00 UTC')));
   }, 120_000);
@@ -85,7 +88,7 @@ describe.skipIf(!installed)(installed ? 'reports in Chromium' : `reports: not lo
     narrow: { viewport: { width: 390, height: 844 }, deviceScaleFactor: 2 },
   } as const;
 
-  for (const name of ['sample', 'run', 'runs']) {
+  for (const name of ['sample', 'run', 'runs', 'bench']) {
     for (const [look, options] of Object.entries(looks)) {
       if (name === 'runs' && look !== 'light' && look !== 'narrow') continue;
       test(`${name}, ${look}`, async () => {

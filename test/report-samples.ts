@@ -142,7 +142,41 @@ const plain: Chart = {
   groups: [{ name: '', values: [{ label: 'never active', value: 31.5 }, { label: 'constant', value: 2 }, { label: 'saturated', value: 0 }, { label: 'weights near zero', value: 12.25 }] }], // prettier-ignore
 };
 
-export const charts: readonly Chart[] = [lossCurves, ticket, gradients, small, activations, clipped, kernel, large, zigzag, bars, plain];
+const dots: Chart = {
+  type: 'dots',
+  title: 'Speed against before',
+  x: { label: '' },
+  y: { label: 'times as fast', scale: 'log' },
+  unit: ' ×',
+  series: ['ours', 'theirs', 'others'],
+  reference: { value: 1, label: 'as fast as before' },
+  groups: ['a large network', 'a small one'].map((name, g) => ({
+    name,
+    rows: ['1 thread', '2 threads'].map((label, r) => ({
+      label,
+      dots: [
+        { series: 0, value: 1.4 + r + g, low: 1.2 + r + g, high: 1.5 + r + g },
+        { series: 1, value: 0.9 - 0.2 * r },
+        ...(g === 0 ? [{ series: 2, value: 0.03, low: 0.02, high: 0.1 }] : []),
+      ],
+    })),
+  })),
+};
+
+export const charts: readonly Chart[] = [
+  lossCurves,
+  ticket,
+  gradients,
+  small,
+  activations,
+  clipped,
+  kernel,
+  large,
+  zigzag,
+  bars,
+  plain,
+  dots,
+];
 
 const vanishing: Section = {
   id: 'vanishing',
@@ -181,7 +215,17 @@ const alone: Section = {
   claim: 'A new random draw loses what the ticket keeps.',
   paragraphs: ['Five seeds, ten rounds.'],
   figures: [],
-  charts: [ticket],
+  charts: [ticket, dots],
+  tables: [
+    {
+      title: 'Rounds',
+      columns: ['ticket', 'weights left (%)'],
+      rows: [
+        ['winning', '21.1'],
+        ['random <b>', '80.0'],
+      ],
+    },
+  ],
   conclusion: 'Too short to conclude.',
   seconds: 431,
 };

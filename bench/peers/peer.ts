@@ -37,7 +37,8 @@ export function launches(family: Family, { python, avx512 }: { readonly python: 
   const node = { family, command: process.execPath };
   if (family === 'tfjs' || family === 'jaxjs') {
     // As text: so their packages are those of the folder, wherever the file lies.
-    const args = ['--input-type=module', '--eval', readFileSync(file(`${family}.mjs`), 'utf8')];
+    const text = readFileSync(file(`${family}.mjs`), 'utf8').replace('./library.mjs', new URL('library.mjs', import.meta.url).href);
+    const args = ['--input-type=module', '--eval', text];
     if (!existsSync(`${root}bench/peers/node_modules`)) return [{ ...node, args, needs: `npm install ${PACKAGES[family]}` }];
     return [{ ...node, args, cwd: `${root}bench/peers`, needs: 'npm install --prefix bench/peers' }];
   }

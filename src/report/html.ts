@@ -3,7 +3,7 @@
 import { drawChart, NARROW, WIDE } from './charts.js';
 import { DIVERGING_DARK, DIVERGING_LIGHT, DIVERGING_STEPS, SERIES_DARK, SERIES_LIGHT } from './colors.js';
 import { clean, escape, formatNumber } from './lettering.js';
-import type { Chart, Figure, Section } from './section.js';
+import type { Chart, Figure, Section, Table } from './section.js';
 
 export interface Page {
   readonly title: string;
@@ -65,7 +65,8 @@ function anchor(id: string): string {
   return clean(id).replace(/[^A-Za-z0-9-]+/g, '-') || 'section';
 }
 
-async function sectionOf({ id, title, claim, paragraphs, figures, charts, conclusion, seconds }: Section, number: number): Promise<string> {
+async function sectionOf(section: Section, number: number): Promise<string> {
+  const { id, title, claim, paragraphs, figures, charts, tables = [], conclusion, seconds } = section;
   const drawn: string[] = [];
   for (const chart of charts) drawn.push(await figureOf(chart));
   const table = figures.length === 0 ? '' : tableOf(figures, charts.length);
@@ -77,6 +78,7 @@ ${paragraphs.map((text) => `<p>${prose(text)}</p>`).join('\n')}
 <div class="gallery">
 ${[table, ...drawn].filter((part) => part !== '').join('\n')}
 </div>
+${tables.map(wideTable).join('\n')}
 ${conclusion === '' ? '' : `<p class="conclusion">${prose(conclusion)}</p>`}
 ${time}
 </section>`;
@@ -109,6 +111,15 @@ function tableOf(figures: readonly Figure[], charts: number): string {
   return `<div class="figures" style="grid-row:span ${beside}"><table><thead><tr><th scope="col"></th><th scope="col">measured</th>${head}</tr></thead><tbody>${rows.join('')}</tbody></table></div>`; // prettier-ignore
 }
 
+function wideTable({ title, columns, rows }: Table): string {
+  const isNumber = (text: string): boolean => /^(–|[−-]?[\d.,]+( .*)?)?$/.test(text);
+  const numbers = columns.map((_, c) => rows.every((row) => isNumber(row[c] ?? '')));
+  const side = (c: number): string => (numbers[c] ? ' class="right"' : '');
+  const head = columns.map((column, c) => `<th scope="col"${side(c)}>${escape(column)}</th>`).join('');
+  const body = rows.map((row) => `<tr>${columns.map((_, c) => `<td${side(c)}>${escape(row[c] ?? '')}</td>`).join('')}</tr>`).join('');
+  return `<div class="table" tabindex="0" role="region" aria-label="${escape(title)}"><h3>${escape(title)}</h3><table><thead><tr>${head}</tr></thead><tbody>${body}</tbody></table></div>`; // prettier-ignore
+}
+
 function markOf(holds: boolean | undefined): string {
   if (holds === undefined) return '';
   return holds ? '<span class="holds" title="as expected">✓</span>' : '<span class="fails" title="not as expected">✗</span>';
@@ -136,8 +147,8 @@ function divergingClasses(): string {
   }).join('');
 }
 
-const LIGHT = `--paper:#fdfcf9;--ink:#1f2023;--muted:#63656b;--rule:#dcd9d0;--accent:#9a3d0a;--holds:#1a7f4b;--fails:#c2281d;--card:#f5f2ea;${colorVariables(SERIES_LIGHT, DIVERGING_LIGHT)}`; // prettier-ignore
-const DARK = `--paper:#15171b;--ink:#e8e6e1;--muted:#a2a4aa;--rule:#33363d;--accent:#ff9f66;--holds:#5fd394;--fails:#ff7d70;--card:#1c1f24;${colorVariables(SERIES_DARK, DIVERGING_DARK)}`; // prettier-ignore
+export const LIGHT = `--paper:#fdfcf9;--ink:#1f2023;--muted:#63656b;--rule:#dcd9d0;--accent:#9a3d0a;--holds:#1a7f4b;--fails:#c2281d;--card:#f5f2ea;${colorVariables(SERIES_LIGHT, DIVERGING_LIGHT)}`; // prettier-ignore
+export const DARK = `--paper:#15171b;--ink:#e8e6e1;--muted:#a2a4aa;--rule:#33363d;--accent:#ff9f66;--holds:#5fd394;--fails:#ff7d70;--card:#1c1f24;${colorVariables(SERIES_DARK, DIVERGING_DARK)}`; // prettier-ignore
 
 const STYLE = `
 :root{color-scheme:light dark;${LIGHT};--sans:system-ui,-apple-system,"Segoe UI",Roboto,"Noto Sans","DejaVu Sans",sans-serif;--serif:"Iowan Old Style","Palatino Linotype",Palatino,"Book Antiqua",Charter,Georgia,"DejaVu Serif",serif}
@@ -182,6 +193,11 @@ th,td{text-align:left;vertical-align:top;padding:.42rem .9rem .42rem 0;border-bo
 thead th{color:var(--muted);font-size:.76rem;padding-top:0;white-space:nowrap}
 tbody th{min-width:8rem}
 .value{font-variant-numeric:tabular-nums;font-weight:600;min-width:5.5rem}
+.table{margin-top:2.2rem;overflow-x:auto}
+.table:focus-visible{outline:2px solid var(--accent);outline-offset:3px}
+.table table{width:auto;margin-top:.6rem;font-size:.82rem}
+.table th,.table td{padding-right:1.3rem;overflow-wrap:normal;max-width:26rem}
+.right{text-align:right;white-space:nowrap;font-variant-numeric:tabular-nums}
 .whole{white-space:nowrap}
 .unit{font-weight:400;color:var(--muted)}
 .expected{color:var(--muted);font-variant-numeric:tabular-nums;min-width:9.5rem}
@@ -201,7 +217,10 @@ body{max-width:none;padding:0;font-size:10.5pt;line-height:1.45;background:#fff}
 .wide,.strip .narrow{display:none}.narrow,.strip .wide{display:block}
 h1{font-size:26pt}h2{font-size:16pt}
 h2,h3{break-after:avoid}
-figure,.figures tr,.conclusion{break-inside:avoid}
+figure,.figures tr,.table tr,.conclusion{break-inside:avoid}
+.table{overflow:visible}
+.table table{font-size:7.5pt}
+.table th,.table td{padding-right:.7em}
 .gallery{display:block}
 .gallery>*{margin:0 0 1.4rem;max-width:none}
 .gallery>figure{display:inline-block;vertical-align:top;width:47.5%;margin-right:2%}

@@ -14,9 +14,11 @@ export interface Drawing {
 
 export interface LegendItem {
   readonly label: string;
-  readonly mark: 'line' | 'missing' | 'zero';
+  readonly mark: 'line' | 'dot' | 'missing' | 'zero';
   readonly color?: string;
   readonly dash?: string | undefined;
+  /** Which of the symbols a dot is. */
+  readonly symbol?: number;
 }
 
 type Attributes = Readonly<Record<string, string | number | undefined>>;
@@ -75,7 +77,11 @@ export class Picture {
     if (items.length > 0) this.top = y + 10;
   }
 
-  #swatch({ mark, color, dash }: LegendItem, x: number, y: number, width: number): void {
+  #swatch({ mark, color, dash, symbol = 0 }: LegendItem, x: number, y: number, width: number): void {
+    if (mark === 'dot') {
+      this.add('path', { d: symbolPath(symbol, x + width / 2, y), fill: color });
+      return;
+    }
     if (mark === 'line') {
       this.add('line', { x1: x, x2: x + width, y1: y, y2: y, stroke: color, 'stroke-width': 2.5, 'stroke-dasharray': dash });
       return;
@@ -126,6 +132,22 @@ interface Box {
   readonly y: number;
   readonly width: number;
   readonly height: number;
+}
+
+/** Circle, diamond, square, triangle: symbols of equal weight, which tell series apart where colours do not. */
+export function symbolPath(symbol: number, x: number, y: number): string {
+  const [r, a, b, c] = [4.6, 5.6, 4.1, 6].map(round);
+  const at = (dx: number, dy: number): string => `${round(x + dx)},${round(y + dy)}`;
+  switch (symbol % 4) {
+    case 0:
+      return `M${at(-r, 0)}a${r},${r},0,1,0,${2 * r},0a${r},${r},0,1,0,${-2 * r},0z`;
+    case 1:
+      return `M${at(0, -a)}L${at(a, 0)}L${at(0, a)}L${at(-a, 0)}z`;
+    case 2:
+      return `M${at(-b, -b)}h${2 * b}v${2 * b}h${-2 * b}z`;
+    default:
+      return `M${at(0, -c + 1)}L${at(c * 0.9, c - 2)}L${at(-c * 0.9, c - 2)}z`;
+  }
 }
 
 /** An empty box with a stroke through it. */

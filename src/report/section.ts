@@ -101,7 +101,35 @@ export interface BarsChart extends ChartBase {
   }[];
 }
 
-export type Chart = LinesChart | StripChart | RidgesChart | MatrixChart | PathChart | BarsChart;
+/** A dot for each measurement, with the range it varied in; y names what the values are, x what the rows are. */
+export interface DotsChart extends ChartBase {
+  readonly type: 'dots';
+  readonly x: Axis;
+  readonly y: Axis;
+  /** A line across all rows, to compare with. */
+  readonly reference?: { readonly value: number; readonly label: string };
+  /** The values of the first are written beside its dots, followed by this. */
+  readonly unit: string;
+  readonly series: readonly string[];
+  readonly groups: readonly {
+    /** '' where there is only one group. */
+    readonly name: string;
+    readonly rows: readonly {
+      readonly label: string;
+      /** Of some of the series, by their numbers. */
+      readonly dots: readonly { readonly series: number; readonly value: number; readonly low?: number; readonly high?: number }[];
+    }[];
+  }[];
+}
+
+export type Chart = LinesChart | StripChart | RidgesChart | MatrixChart | PathChart | BarsChart | DotsChart;
+
+/** Rows of text, as wide as they are. Columns of numbers are set to the right. */
+export interface Table {
+  readonly title: string;
+  readonly columns: readonly string[];
+  readonly rows: readonly (readonly string[])[];
+}
 
 export interface Section {
   /** Of the page's anchor: letters, digits, '-'; one a report. */
@@ -113,8 +141,10 @@ export interface Section {
   readonly paragraphs: readonly string[];
   readonly figures: readonly Figure[];
   readonly charts: readonly Chart[];
+  /** Below the charts, over the page's width. */
+  readonly tables?: readonly Table[];
   readonly conclusion: string;
-  /** The time it took. */
+  /** The time it took; 0: not said. */
   readonly seconds: number;
 }
 
