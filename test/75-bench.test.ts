@@ -43,7 +43,7 @@ describe('the command line', () => {
       expect(help.out).toMatch(new RegExp(`^usage: gradmill bench ${command} [^]*--help`));
     }
     expect((await bench('gemm', '--help')).out).toContain('--transpose-a');
-    expect((await bench('gemm', '--help')).out).not.toContain('--peers');
+    expect((await bench('gemm', '--help')).out).not.toContain('--python');
   });
 
   const cores = availableParallelism();
@@ -76,18 +76,18 @@ describe('the command line', () => {
 describe('as it ships', () => {
   test('measures, and writes figures with their machine', async () => {
     const json = join(folder, 'gemm.json');
-    const { code, out, err } = await program(root, 'gemm', '--m=4', '--n=5', '--k=6', '--threads=1', '--rounds=2', '--seconds=0.01', '--json', json); // prettier-ignore
+    const { code, out, err } = await program(root, 'gemm', '--m=4', '--n=5', '--k=6', '--threads=1', '--rounds=2', '--peers=none', '--seconds=0.01', '--json', json); // prettier-ignore
     expect({ code, err }).toEqual({ code: 0, err: '' });
     expect(out).toMatch(/^date .*\ncommand +gradmill bench gemm --m=4/);
-    const report = JSON.parse(await readFile(json, 'utf8')) as { machine: object; results: { gemm: object[] } };
+    const report = JSON.parse(await readFile(json, 'utf8')) as { machine: object; results: { gemm: { results: object[] } } };
     expect(report.machine).toMatchObject({
       cores: expect.any(Number) as number,
       node: process.version,
       rounds: 2,
       load: { gemm: { before: expect.any(Number) as number, after: expect.any(Number) as number } },
     });
-    expect(report.results.gemm).toHaveLength(1);
-    expect(report.results.gemm[0]).toMatchObject({
+    expect(report.results.gemm.results).toHaveLength(1);
+    expect(report.results.gemm.results[0]).toMatchObject({
       m: 4,
       n: 5,
       k: 6,

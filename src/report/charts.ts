@@ -700,7 +700,8 @@ function drawDots(chart: DotsChart, picture: Picture, library: Plotting): number
   for (const { at: row, name, dots } of lines) {
     const middle = top + (row + 0.5) * rowHeight;
     if (!dots) {
-      picture.text(0, middle + 4, fitted(name, picture.width, FONT), { 'font-weight': 600 });
+      // Bold letters are wider.
+      picture.text(0, middle + 4, fitted(name, picture.width, FONT * 1.12), { 'font-weight': 600 });
       continue;
     }
     picture.text(labelWidth, middle + 4, fitted(name, labelWidth + 1, SMALL), { 'text-anchor': 'end', 'font-size': SMALL });

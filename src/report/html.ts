@@ -219,8 +219,9 @@ h1{font-size:26pt}h2{font-size:16pt}
 h2,h3{break-after:avoid}
 figure,.figures tr,.table tr,.conclusion{break-inside:avoid}
 .table{overflow:visible}
-.table table{font-size:7.5pt}
-.table th,.table td{padding-right:.7em}
+.table table{width:100%;font-size:6.5pt}
+.table th,.table td{padding-right:.6em;white-space:normal;overflow-wrap:anywhere}
+.table .right{white-space:normal}
 .gallery{display:block}
 .gallery>*{margin:0 0 1.4rem;max-width:none}
 .gallery>figure{display:inline-block;vertical-align:top;width:47.5%;margin-right:2%}
