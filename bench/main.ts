@@ -35,6 +35,7 @@ import { backends, peerFamilies } from './peers/peer.js';
 import { productFamilies } from './peers/sgemm.js';
 import { pruning } from './pruning.js';
 import { load, print, printTable, show, thisMachine } from './report.js';
+import { axes, scaling } from './scaling.js';
 import { benchmarkLibrary } from './slices.js';
 import { training } from './training.js';
 import { familyOf, workloadFamilies, workloads } from './workloads.js';
@@ -59,6 +60,7 @@ const flagTable = {
   'transpose-b': toggle('b is [n, k]'),
   layout: someOf(layouts, 'NN,TN,NT', 'of the grid: X·W, Xᵀ·dY, dY·Wᵀ (all)'),
   variant: someOf(arithmetics, 'fast,strict', 'with fused multiply-add or without (what GRADMILL_STRICT says)'),
+  over: someOf(axes, 'AXES', `of ${axes.join(', ')} (all)`),
   threads: integers('1,2', 'numbers of threads (1 and all that this process may use)', 1, availableParallelism()),
   isa: someOf(undefined, 'avx2,wasm', "instruction sets (the machine's best); elsewhere set GRADMILL_ISA"),
   rounds: integer('N', 'of all slices, each in a new random order (9; gemm 7)', 1, 1000),
@@ -129,6 +131,11 @@ const commands: Readonly<Record<string, Command>> = {
   },
   hog: { help: 'what a busy process beside it does to a training step', takes: SLICES, run: hog },
   pruning: { help: 'LeNet-300-100 with and without its dead units', takes: ['rounds', 'seconds'], run: pruning },
+  scaling: {
+    help: 'how the cost of a training step grows with threads, batch size, width and depth',
+    takes: ['over', ...SLICES],
+    run: scaling,
+  },
   memory: {
     help: 'peak resident memory of W1–W5 beside what training must hold, and beside PyTorch and TensorFlow.js; Linux',
     takes: ['workloads', 'backend', 'peers', 'python', 'threads'],
@@ -280,6 +287,7 @@ async function settle(flags: Flags) {
     ...(m && n && k && { shape: { m, n, k, transposeA, transposeB } }),
     threads: flags.threads ?? [...new Set([1, own.threads])],
     isas,
+    over: flags.over ?? axes,
     products: {
       layouts: flags.layout ?? layouts,
       variants: flags.variant ?? [own.strict ? 'strict' : 'fast'],
