@@ -20,7 +20,8 @@ const ONCE = [
   '81-browser-example', // a browser's, which has only WebAssembly, as the next
   '82-bundles',
   '83-report-pictures',
-  '85-bench', // arithmetic on figures of bench/
+  '85-bench', // arithmetic on figures of bench/, as the next
+  '85-step-model',
   '84-lab', // the experiments of examples/lab, as a program
 ].map((name) => `test/${name}*.test.ts`);
 

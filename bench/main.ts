@@ -10,6 +10,7 @@ import {
   integer,
   integers,
   names,
+  oneOf,
   parseCommandLine,
   someOf,
   text,
@@ -33,6 +34,7 @@ import { memory } from './memory.js';
 import { WASM_ISA, peakProgram } from './peak.js';
 import { backends, peerFamilies } from './peers/peer.js';
 import { productFamilies } from './peers/sgemm.js';
+import { activations, networkOf, optimizers, predict } from './predict.js';
 import { pruning } from './pruning.js';
 import { load, print, printTable, show, thisMachine } from './report.js';
 import { axes, scaling } from './scaling.js';
@@ -63,6 +65,11 @@ const flagTable = {
   over: someOf(axes, 'AXES', `of ${axes.join(', ')} (all)`),
   threads: integers('1,2', 'numbers of threads (1 and all that this process may use)', 1, availableParallelism()),
   isa: someOf(undefined, 'avx2,wasm', "instruction sets (the machine's best); elsewhere set GRADMILL_ISA"),
+  layers: integers('784,512,10', "sizes from the inputs to the outputs (W2's: 784,512,512,10)", 1, LARGEST),
+  batch: integer('N', 'rows of a batch (128)', 1, LARGEST),
+  activation: oneOf(activations, 'NAME', 'after every layer but the last (relu)'),
+  optimizer: oneOf(optimizers, 'NAME', `one of ${optimizers.join(', ')} (adam)`),
+  check: integer('N', 'random networks that the model is fitted to and tested on (48)', 8, 10_000),
   rounds: integer('N', 'of all slices, each in a new random order (9; gemm 7)', 1, 1000),
   seconds: decimal('S', 'of a slice (0.5; gemm 0.05); of one watch in event-loop and fairness (20)', { min: 0, open: true }),
   json: text('FILE', 'writes machine, load, versions, command and all figures'),
@@ -80,6 +87,8 @@ type Settings = Awaited<ReturnType<typeof settle>>;
 interface Command {
   readonly help: string;
   readonly takes: readonly Name[];
+  /** Flags that mean something else here. */
+  readonly own?: FlagTable;
   readonly run: (settings: Settings) => Promise<unknown>;
 }
 
@@ -136,6 +145,15 @@ const commands: Readonly<Record<string, Command>> = {
     takes: ['over', ...SLICES],
     run: scaling,
   },
+  predict: {
+    help: 'what a training step costs by a model of it: on this machine, checked by measuring, and on larger ones',
+    takes: ['layers', 'batch', 'activation', 'optimizer', 'check', 'threads', 'seconds'],
+    own: {
+      threads: integers('1,8,96', 'of machines to predict for, this one or larger ones (1, all of this one, 8, 32 and 96)', 1, 1024),
+      seconds: decimal('S', 'of a measurement (0.1)', { min: 0, open: true }),
+    },
+    run: ({ predicted }) => predict(predicted),
+  },
   memory: {
     help: 'peak resident memory of W1–W5 beside what training must hold, and beside PyTorch and TensorFlow.js; Linux',
     takes: ['workloads', 'backend', 'peers', 'python', 'threads'],
@@ -148,8 +166,10 @@ const commands: Readonly<Record<string, Command>> = {
 const MEASURING = ['json', 'compare', 'html'] as const;
 
 /** What a command says of itself: those that measure, and what is made of their figures. */
-const known: Readonly<Record<string, Pick<Command, 'help' | 'takes'>>> = {
-  ...Object.fromEntries(Object.entries(commands).map(([name, { help, takes }]) => [name, { help, takes: [...takes, ...MEASURING] }])),
+const known: Readonly<Record<string, Pick<Command, 'help' | 'takes' | 'own'>>> = {
+  ...Object.fromEntries(
+    Object.entries(commands).map(([name, { help, takes, own }]) => [name, { help, takes: [...takes, ...MEASURING], ...(own && { own }) }]),
+  ),
   all: { help: 'everything above, in this order', takes: [...Object.values(commands).flatMap(({ takes }) => takes), ...MEASURING] },
   chart: { help: 'draws training from one or more files of --json: gradmill bench chart RESULTS.json … -o CHART.svg', takes: ['out'] },
 };
@@ -168,19 +188,19 @@ ${Object.entries(known)
 `;
 
 function usageOf(name: string): string {
-  const { help, takes } = known[name];
+  const { help, takes, own } = known[name];
   return `usage: gradmill bench ${name} [flags]
 
 ${help[0].toUpperCase()}${help.slice(1)}.
 
 flags
-${describeFlags(tableOf(takes))}
+${describeFlags(tableOf(takes, own))}
 `;
 }
 
 /** Some flags and --help, in the table's order. */
-function tableOf(taken: readonly Name[]): FlagTable {
-  return Object.fromEntries(Object.entries(flagTable).filter(([name]) => name === 'help' || taken.includes(name as Name)));
+function tableOf(taken: readonly Name[], own: FlagTable = {}): FlagTable {
+  return Object.fromEntries(Object.entries({ ...flagTable, ...own }).filter(([name]) => name === 'help' || taken.includes(name as Name)));
 }
 
 /** @throws UsageError, GradmillError; resolves to the exit code */
@@ -252,9 +272,10 @@ type Flags = FlagValues<typeof flagTable>;
 
 /** Flags of other commands are errors that say so. */
 function parseFlags(name: string, args: readonly string[]): { flags: Flags; positionals: readonly string[] } {
-  const parsed = parseCommandLine(args, flagTable);
-  const own = tableOf(known[name].takes);
-  const foreign = Object.keys(parsed.flags).find((flag) => !(flag in own));
+  const { takes, own } = known[name];
+  const parsed = parseCommandLine(args, { ...flagTable, ...own });
+  const taken = tableOf(takes, own);
+  const foreign = Object.keys(parsed.flags).find((flag) => !(flag in taken));
   if (foreign !== undefined) throw new UsageError(`bench ${name} takes no --${foreign}`);
   return parsed;
 }
@@ -265,6 +286,7 @@ async function settle(flags: Flags) {
   const given = [m, n, k].filter((size) => size !== undefined).length;
   if (given !== 0 && given !== 3) throw new UsageError('bench gemm needs all of --m, --n and --k, or none');
   if (given === 0 && (transposeA || transposeB)) throw new UsageError('--transpose-a and --transpose-b need --m, --n and --k');
+  if (flags.layers?.length === 1) throw new UsageError('--layers needs the inputs and at least one layer');
   const measured = flags.backend ?? [];
   // Two are for training alone, which gives each a process of its own.
   if (measured.length === 1) process.env.GRADMILL_BACKEND = measured[0];
@@ -296,6 +318,12 @@ async function settle(flags: Flags) {
       // Hundreds of them, and most are short.
       rounds: flags.rounds ?? 7,
       seconds: seconds ?? 0.05,
+    },
+    predicted: {
+      network: networkOf(flags.layers ?? [784, 512, 512, 10], flags.batch ?? 128, flags.activation ?? 'relu', flags.optimizer ?? 'adam'),
+      threads: flags.threads ?? [...new Set([1, own.threads, 8, 32, 96])].sort((a, b) => a - b),
+      networks: flags.check ?? 48,
+      seconds: seconds ?? 0.1,
     },
     rounds: flags.rounds ?? 9,
     /** Of one slice. */

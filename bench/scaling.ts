@@ -1,10 +1,10 @@
 // How the cost of a training step grows as its work grows: over threads, batch size, width and depth, one at a time. All points of
 // an axis take turns in the same rounds, so that growth is told from noise.
 import { engine } from '../src/engine.js';
+import { measurePeak } from '../src/limits.js';
 import type { LinesChart } from '../src/report/section.js';
-import { peakProgram } from './peak.js';
 import { print, printTable, show } from './report.js';
-import { type Quartiles, type Variant, quartiles, takeTurns } from './slices.js';
+import { type Quartiles, quartiles, takeTurns } from './slices.js';
 import { prepare } from './subject.js';
 import { type Workload, describe, examples, flops, mnistNetwork } from './workloads.js';
 
@@ -30,8 +30,8 @@ export interface ScalingPoint {
   readonly samplesPerSecond: number;
   /** Of the matrix products. */
   readonly gflops: number;
-  /** Of the peak of so many threads in the same round; absent where it cannot be measured. */
-  readonly shareOfPeak?: Quartiles;
+  /** Of the peak of so many threads, in the same round. */
+  readonly shareOfPeak: Quartiles;
   /** Microseconds for one more thread, row, unit or layer than the point before: median of the differences within a round. */
   readonly marginal?: number;
   /** d log time / d log at, from the point before: 1 where time grows as the axis does. */
@@ -71,20 +71,17 @@ async function measure(
     const given = workload(at);
     return { at, given, count: threads ?? at, subject: prepare(given, examples(given), threads ?? at) };
   });
-  const peakOf = await peakProgram(engine().isa).catch(() => undefined);
-  const peaks: Variant[] = peakOf
-    ? [...new Set(subjects.map(({ count }) => count))].map((count) => ({
-        name: `peak ${count}`,
-        slice: async () => (await peakOf(count, 0.1)).best,
-      }))
-    : [];
+  const peaks = [...new Set(subjects.map(({ count }) => count))].map((count) => ({
+    name: `peak ${count}`,
+    slice: async () => (await measurePeak(engine(), { threads: count })) / 1e9,
+  }));
   const variants = subjects.map(({ at, subject }) => ({ name: `${at}`, slice: (seconds: number) => subject.slice(seconds) }));
   const figures = await takeTurns([...variants, ...peaks], options);
   for (const { subject } of subjects) subject.dispose();
 
   const results = subjects.map(({ at, given, count }, i): ScalingPoint => {
     const seconds = figures.get(`${at}`) ?? [];
-    const peak = figures.get(`peak ${count}`);
+    const peak = figures.get(`peak ${count}`) ?? [];
     const before = subjects.at(i - 1);
     const lower = i > 0 && before ? { at: before.at, seconds: figures.get(`${before.at}`) ?? [] } : undefined;
     const { median } = quartiles(seconds);
@@ -97,7 +94,7 @@ async function measure(
       microseconds: quartiles(seconds.map((value) => value * 1e6)),
       samplesPerSecond: given.batch / median,
       gflops: gflops(median),
-      ...(peak && { shareOfPeak: quartiles(seconds.map((value, round) => gflops(value) / (peak[round] ?? NaN))) }),
+      shareOfPeak: quartiles(seconds.map((value, round) => gflops(value) / (peak[round] ?? NaN))),
       ...(lower && {
         marginal: (quartiles(seconds.map((value, round) => value - (lower.seconds[round] ?? NaN))).median * 1e6) / (at - lower.at),
         exponent: Math.log(median / quartiles(lower.seconds).median) / Math.log(at / lower.at),
@@ -124,7 +121,7 @@ function printResults(over: Axis, results: readonly ScalingPoint[]): void {
       range(microseconds, show),
       show(samplesPerSecond),
       show(gflops),
-      shareOfPeak ? range(shareOfPeak, (share) => (100 * share).toFixed(0)) : '–',
+      range(shareOfPeak, (share) => (100 * share).toFixed(0)),
       marginal === undefined ? '' : marginal.toPrecision(3),
       exponent === undefined ? '' : exponent.toFixed(2),
       (microseconds.median / first.microseconds.median).toFixed(2),
@@ -145,24 +142,27 @@ export function scalingCharts(results: readonly ScalingPoint[]): LinesChart[] {
     const points = results.filter((point) => point.over === over);
     if (points.length === 0) return [];
     const counts = over === 'threads' ? [undefined] : [...new Set(points.map(({ threads }) => threads))];
-    const chart = (title: string, y: LinesChart['y'], value: (point: ScalingPoint) => Quartiles | undefined): LinesChart => ({
+    const chart = (title: string, y: LinesChart['y'], value: (point: ScalingPoint) => Quartiles): LinesChart => ({
       type: 'lines',
       title,
       x: { label: LABELS[over], scale: over === 'threads' ? 'linear' : 'log' },
       y,
       series: counts.map((count) => {
         const own = points.filter(({ threads }) => count === undefined || threads === count);
-        const line = (edge: keyof Quartiles) => own.map((point) => [point.at, value(point)?.[edge] ?? NaN] as const);
+        const line = (edge: keyof Quartiles) => own.map((point) => [point.at, value(point)[edge]] as const);
         const name = count === undefined ? '' : `${count} thread${count === 1 ? '' : 's'}`;
         return { name, points: line('median'), low: line('low'), high: line('high') };
       }),
     });
-    const percent = (share: Quartiles | undefined) => share && { low: 100 * share.low, median: 100 * share.median, high: 100 * share.high };
+    const percent = ({ low, median, high, ...rest }: Quartiles): Quartiles => ({
+      ...rest,
+      low: 100 * low,
+      median: 100 * median,
+      high: 100 * high,
+    });
     return [
       chart(`Time of a training step over ${over}`, { label: 'time of a step (µs)', scale: 'log' }, ({ microseconds }) => microseconds),
-      ...(points.some(({ shareOfPeak }) => shareOfPeak)
-        ? [chart(`Share of the machine's peak over ${over}`, { label: '% of peak' }, ({ shareOfPeak }) => percent(shareOfPeak))]
-        : []),
+      chart(`Share of the machine's peak over ${over}`, { label: '% of peak' }, ({ shareOfPeak }) => percent(shareOfPeak)),
     ];
   });
 }

@@ -3,15 +3,15 @@
 // does once (copying and checking the data) is left out, as it is for peers, whose tensors exist before the clock starts.
 import { architecture } from '../src/architecture.js';
 import { type EngineProgram, engine } from '../src/engine.js';
-import { type Sequential, adam, dense, sequential, sgd } from '../src/api.js';
+import { type Sequential, adagrad, adam, adamW, dense, rmsprop, sequential, sgd } from '../src/api.js';
 import type { Layer } from '../src/layers/layer.js';
 import { resolveLoss } from '../src/losses.js';
 import type { Optimizer } from '../src/optimizers.js';
-import { FEED } from '../src/plan.js';
-import { Runtime } from '../src/runtime.js';
+import { FEED, type Plan } from '../src/plan.js';
+import { type PlanKind, Runtime } from '../src/runtime.js';
 import { elementType } from '../src/tensor.js';
 import { callsWorth, timeSlice } from './slices.js';
-import type { Examples, Workload } from './workloads.js';
+import { type Examples, type Network, type Workload, describe } from './workloads.js';
 
 export interface Subject {
   /** Losses of the first `checkSteps` steps; of a prediction, the outputs. */
@@ -33,69 +33,102 @@ export function modelOf(workload: Workload, threads: number): Sequential {
   return model;
 }
 
-function layersOf({ units, activation }: Workload): Layer[] {
+function layersOf({ units, activation }: Network): Layer[] {
   return units.slice(1).map((out, i) => dense({ units: out, activation: i === units.length - 2 ? 'linear' : activation }));
 }
 
-function optimizerOf({ optimizer }: Workload): Optimizer {
+function optimizerOf({ optimizer }: Network): Optimizer {
   const { name, ...options } = optimizer;
-  return name === 'adam' ? adam(options) : sgd(options);
+  return { sgd, rmsprop, adagrad, adam, adamW }[name](options);
 }
 
 /** Rows that the longest job takes. */
 const ORDER_ROWS = 2 ** 20;
 
-function prepareSteps(workload: Workload, { x, y, rows }: Examples, threads: number): Subject {
-  const { batch, checkSteps } = workload;
-  const [columns = 0] = workload.units;
-  const native = engine();
-  const runtime = new Runtime(native, architecture([columns], layersOf(workload)), 1, undefined);
-  const weights = runtime.parameters.map(({ value }) => runtime.floats(value).slice());
-  const input = loaded(x, rows, columns);
-  const target = loaded(y, rows, 1);
-  // The examples again and again, so that one job has as many steps as it likes.
-  const order = loaded(
-    Uint32Array.from({ length: ORDER_ROWS }, (_, i) => i % rows),
-    ORDER_ROWS,
-    1,
-  );
+/** A network's training in the engine's memory. */
+export class Training {
+  readonly runtime: Runtime;
+  readonly #weights: readonly Float32Array[];
+  readonly #sets: readonly ReturnType<typeof loaded>[];
 
-  /** From the initial weights, moments zero. */
-  const restart = () => {
-    const loss = resolveLoss(workload.loss);
-    runtime.compile({ optimizer: optimizerOf(workload), loss, accuracy: false, fuse: true, threads, strict: native.strict });
-    runtime.parameters.forEach(({ value }, i) => runtime.floats(value).set(weights[i] ?? []));
-    const { plan, program } = runtime.plan(loss.classes ? 'train:labels' : 'train:rows', batch);
-    input.feed(program, FEED.input);
-    target.feed(program, FEED.target);
-    order.feed(program, FEED.order);
-    return async (steps: number, first = 0) => {
+  constructor(
+    readonly network: Network,
+    { x, y, rows }: Examples,
+    readonly threads: number,
+  ) {
+    const [columns = 0] = network.units;
+    this.runtime = new Runtime(engine(), architecture([columns], layersOf(network)), 1, undefined);
+    this.#weights = this.runtime.parameters.map(({ value }) => this.runtime.floats(value).slice());
+    // The examples again and again, so that one job has as many steps as it likes.
+    const order = new Uint32Array(ORDER_ROWS);
+    for (let i = 0; i < ORDER_ROWS; i++) order[i] = i % rows;
+    this.#sets = [loaded(x, rows, columns), loaded(y, rows, 1), loaded(order, ORDER_ROWS, 1)];
+  }
+
+  /** The most steps that one job can do. */
+  get longest(): number {
+    return Math.floor(ORDER_ROWS / this.network.batch);
+  }
+
+  /** From the initial weights, moments zero; what it returns does some steps in one job, from the batch `first` on. */
+  restart(): (steps: number, first?: number) => Promise<void> {
+    const { runtime, network } = this;
+    compile(runtime, network, this.threads);
+    runtime.parameters.forEach(({ value }, i) => runtime.floats(value).set(this.#weights[i] ?? []));
+    const { plan, program } = runtime.plan(stepOf(network), network.batch);
+    [FEED.input, FEED.target, FEED.order].forEach((slot, i) => this.#sets[i]?.feed(program, slot));
+    return async (steps, first = 0) => {
       runtime.clearControl();
-      await program.start(0, plan.instructions.length, first * batch, steps * batch, batch);
-      if (runtime.fault.kind !== 'none') throw new Error(`${workload.name}: the run stopped: ${runtime.fault.kind}`);
+      await program.start(0, plan.instructions.length, first * network.batch, steps * network.batch, network.batch);
+      if (runtime.fault.kind !== 'none') throw new Error(`${describe(network)}: the run stopped: ${runtime.fault.kind}`);
     };
-  };
+  }
 
+  dispose(): void {
+    this.runtime.dispose();
+    for (const { memory } of this.#sets) memory.release();
+  }
+}
+
+function compile(runtime: Runtime, network: Network, threads: number): void {
+  const { strict } = engine();
+  runtime.compile({ optimizer: optimizerOf(network), loss: resolveLoss(network.loss), accuracy: false, fuse: true, threads, strict });
+}
+
+function stepOf({ loss }: Network): PlanKind {
+  return resolveLoss(loss).classes ? 'train:labels' : 'train:rows';
+}
+
+/** The plan of a step, and into what parts so many threads would divide it, be there as many or not. */
+export function plannedStep(network: Network, threads: number): { readonly plan: Plan; readonly division: Uint32Array } {
+  const runtime = new Runtime(engine(), architecture([network.units[0] ?? 0], layersOf(network)), 1, undefined);
+  compile(runtime, network, threads);
+  const { plan, program } = runtime.plan(stepOf(network), network.batch);
+  const division = program.division?.();
+  runtime.dispose();
+  if (!division) throw new Error(`the ${engine().name} engine does not tell how it divides steps`);
+  return { plan, division };
+}
+
+function prepareSteps(workload: Workload, data: Examples, threads: number): Subject {
+  const training = new Training(workload, data, threads);
   return {
     async check() {
-      const run = restart();
+      const run = training.restart();
       const losses: number[] = [];
-      for (let step = 0; step < checkSteps; step++) {
+      for (let step = 0; step < workload.checkSteps; step++) {
         await run(1, step);
-        losses.push(runtime.batchLoss);
+        losses.push(training.runtime.batchLoss);
       }
       return losses;
     },
     async slice(seconds) {
-      const run = restart();
+      const run = training.restart();
       await run(1);
-      const steps = Math.min(await callsWorth(run), Math.floor(ORDER_ROWS / batch));
+      const steps = Math.min(await callsWorth(run), training.longest);
       return (await timeSlice(() => run(steps), seconds)) / steps;
     },
-    dispose() {
-      runtime.dispose();
-      for (const { memory } of [input, target, order]) memory.release();
-    },
+    dispose: () => training.dispose(),
   };
 }
 

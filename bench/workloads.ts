@@ -1,17 +1,25 @@
 // The networks that gradmill and its peers are measured on, as data: bench/ sends them to every peer as JSON, so both sides
 // run the same shapes, weights and examples. What counts as one step's work is defined here too.
+import type { ActivationName } from '../src/activations.js';
 
-export interface Workload {
-  readonly name: string;
-  /** Inputs, then the units of each dense layer. */
+/** Dense layers, and how they are trained. */
+export interface Network {
+  /** Inputs, then the units of each layer. */
   readonly units: readonly number[];
   /** After every layer but the last. */
-  readonly activation: 'relu' | 'tanh';
+  readonly activation: ActivationName;
   readonly loss: 'softmaxCrossEntropy' | 'meanSquaredError';
   readonly optimizer:
     | { readonly name: 'sgd'; readonly learningRate: number; readonly momentum: number }
-    | { readonly name: 'adam'; readonly learningRate: number };
+    | { readonly name: 'rmsprop' | 'adagrad' | 'adam' | 'adamW'; readonly learningRate: number };
   readonly batch: number;
+}
+
+/** What peers can do, too. */
+export interface Workload extends Network {
+  readonly name: string;
+  readonly activation: 'relu' | 'tanh';
+  readonly optimizer: Extract<Network['optimizer'], { readonly name: 'sgd' }> | { readonly name: 'adam'; readonly learningRate: number };
   /** 'step': forward, mean loss, backward, update. 'predict': forward alone. */
   readonly measures: 'step' | 'predict';
   /** Steps after which the losses of both sides are compared. */
@@ -73,7 +81,14 @@ export const workloadFamilies: readonly string[] = [...new Set(workloads.map(fam
 export const mnistNetwork = W2;
 
 /** 784-512-512-10 relu, softmaxCrossEntropy, adam, batch 128 */
-export function describe({ units, activation, loss, optimizer, batch, measures }: Workload): string {
+export function describe({
+  units,
+  activation,
+  loss,
+  optimizer,
+  batch,
+  measures,
+}: Network & { readonly measures?: Workload['measures'] }): string {
   const hidden = units.slice(1, -1);
   const deep = hidden.length > 4 && new Set(hidden).size === 1;
   const shape = deep ? `${units[0] ?? 0}-${hidden[0] ?? 0}×${hidden.length}-${units.at(-1) ?? 0}` : units.join('-');
@@ -83,7 +98,7 @@ export function describe({ units, activation, loss, optimizer, batch, measures }
 }
 
 /** Floating-point operations of the matrix products, which is what share of the machine's peak is counted in. */
-export function flops({ units, batch, measures }: Workload): number {
+export function flops({ units, batch, measures }: Network & { readonly measures?: Workload['measures'] }): number {
   const layers = units.slice(1).map((out, i) => 2 * batch * out * (units[i] ?? 0));
   const forward = layers.reduce((all, layer) => all + layer, 0);
   // Backward: dW of every layer, dX of every layer but the first.
@@ -91,7 +106,7 @@ export function flops({ units, batch, measures }: Workload): number {
 }
 
 /** Batches in memory: enough that no step finds its own last examples in L1 or L2. */
-const BATCHES = 8;
+export const BATCHES = 8;
 
 export interface Examples {
   /** [rows, inputs], uniform with unit variance */

@@ -1,0 +1,330 @@
+// A model of a training step's time: what each of the plan's steps does, from its costs on paper, and how long that takes on a
+// machine of given limits. docs/performance.md, "A model of a step's time", has the formula; predict.ts fits the constants.
+// Nothing here measures.
+import { costOf, productFlops } from '../src/cost.js';
+import type { Limits } from '../src/limits.js';
+import { type Instruction, type Plan, reads, type Tensor, writes } from '../src/plan.js';
+
+/** What the model does not know from a machine's limits: fitted to measured steps. All above 0. */
+export interface Constants {
+  /** Share of the peak that a product reaches between its edges. */
+  readonly product: number;
+  /** Copying an operand of a product into panels, in times that its bytes take to be read. */
+  readonly pack: number;
+  /** The same where the operand lies across the panels. */
+  readonly packAcross: number;
+  /** Seconds to begin and end a register tile, once for each block of k. */
+  readonly tile: number;
+  /** Share of the peak that elementwise operations reach: their chains are long and divide. */
+  readonly elementwise: number;
+  /** Share of the bandwidth of reading that elementwise ops reach: they write, too. */
+  readonly bandwidth: number;
+  /** Seconds an element of an optimizer that divides by a root: no unit does many of those at a time. */
+  readonly root: number;
+  /** Seconds a row of a loss: sums and logarithms of single rows. */
+  readonly row: number;
+  /** Seconds a step of the plan. */
+  readonly overhead: number;
+  /** Seconds that a line of the cache takes from one core to another: to see a step opened, to claim a part, to see it done. */
+  readonly transfer: number;
+}
+
+/** Bytes, and how many others a replay touches between two uses of them. */
+interface Traffic {
+  readonly bytes: number;
+  readonly distance: number;
+}
+
+/** One step as the engine runs it. */
+export interface StepWork {
+  readonly op: string;
+  /** Parts along m and n that threads divide it into. */
+  readonly parts: readonly [rows: number, columns: number];
+  /** Float operations, without those of the product. */
+  readonly flops: number;
+  /** All bytes moved; of a product those of its epilogue alone. */
+  readonly traffic: readonly Traffic[];
+  /** Of a loss; else 0. */
+  readonly rows: number;
+  /** Elements of an optimizer that divides by a root; else 0. */
+  readonly roots: number;
+  readonly product?: Product;
+}
+
+interface Product {
+  readonly m: number;
+  readonly n: number;
+  readonly k: number;
+  readonly transposeA: boolean;
+  readonly transposeB: boolean;
+  /** Of the register tile. */
+  readonly tile: readonly [rows: number, columns: number];
+  readonly a: Traffic;
+  readonly b: Traffic;
+  readonly c: Traffic;
+}
+
+const ROOTS = new Set(['rmsprop', 'adagrad', 'adam']);
+const LOSSES = new Set(['softmaxCrossEntropy', 'categoricalCrossEntropy', 'meanSquaredError', 'meanAbsoluteError', 'huber', 'binaryCrossEntropy']); // prettier-ignore
+
+/**
+ * The steps of a plan.
+ * @param division of the loaded program: what EngineProgram.division() returns
+ * @param feedBytes of the data sets that batches are gathered from
+ */
+export function stepsOf(plan: Plan, division: Uint32Array, feedBytes: number): StepWork[] {
+  const { instructions, batch } = plan;
+  const distanceOf = distances(plan, feedBytes);
+  const tile = [division[0] ?? 1, division[1] ?? 1] as const;
+  const steps: StepWork[] = [];
+  for (let at = 2; at < division.length; at += 3) {
+    const [index = 0, rows = 1, columns = 1] = division.subarray(at, at + 3);
+    const instruction = instructions[index];
+    const phases = at > 2 && division[at - 3] === index ? 2 : 1;
+    // A second phase goes over partial results only.
+    if (instruction)
+      steps.push({ ...stepOf(instruction, batch, (tensor) => distanceOf(index, tensor), tile, phases === 2), parts: [rows, columns] });
+  }
+  return steps;
+}
+
+function stepOf(
+  instruction: Instruction,
+  batch: number,
+  distanceOf: (tensor: Tensor | undefined) => number,
+  tile: Product['tile'],
+  trivial: boolean,
+): Omit<StepWork, 'parts'> {
+  const { op, dims, operands, immediates } = instruction;
+  const [m = 1, n = 1, k = 1] = dims.map((dim) => (dim === 'batch' ? batch : dim));
+  const cost = costOf(instruction, batch);
+  const flops = trivial ? 0 : cost.flops - productFlops(instruction, batch);
+  const [rows, roots] = [LOSSES.has(op.name) ? m : 0, ROOTS.has(op.name) ? m : 0];
+  const traffic = (tensor: Tensor | undefined, bytes: number): Traffic => ({ bytes, distance: distanceOf(tensor) });
+  if (op.name === 'gemm') {
+    const transpose = immediates.transpose ?? 0;
+    const { a, b, c, y, v } = operands;
+    const product = {
+      ...{ m, n, k, tile, transposeA: (transpose & 1) !== 0, transposeB: (transpose & 2) !== 0 },
+      ...{ a: traffic(a, 4 * m * k), b: traffic(b, 4 * k * n), c: traffic(c, 4 * m * n) },
+    };
+    return { op: op.name, flops, rows, roots, product, traffic: [y, v].flatMap((tensor) => (tensor ? [traffic(tensor, 4 * m * n)] : [])) };
+  }
+  const touched = [...new Set([...reads(instruction), ...writes(instruction)])];
+  const inside = touched.reduce((all, tensor) => all + tensor.bytes(batch), 0);
+  const moved = trivial ? 0 : cost.bytesRead + cost.bytesWritten;
+  // Of what an instruction reads and writes each tensor has its part by size; what it moves beyond lies in data sets.
+  const within = touched.map((tensor) => traffic(tensor, (tensor.bytes(batch) / inside) * Math.min(moved, 2 * inside)));
+  const isFeed = op.name === 'gather' || op.name === 'gatherLabels';
+  if (!isFeed) return { op: op.name, flops, rows, roots, traffic: within };
+  return {
+    op: op.name,
+    flops,
+    rows,
+    roots,
+    traffic: [...within.map(({ bytes, distance }) => ({ bytes: bytes / 2, distance })), traffic(undefined, cost.bytesRead)],
+  };
+}
+
+/** How many bytes other uses touch, from the last use of a tensor's bytes to the one by an instruction, when a plan is replayed again and again. */
+function distances(plan: Plan, feedBytes: number): (instruction: number, tensor: Tensor | undefined) => number {
+  const { instructions, batch } = plan;
+  const used = instructions.map(({ operands }) => [...new Set(Object.values(operands))]);
+  const end = Math.max(...used.flat().map((tensor) => tensor.offset + tensor.bytes(batch)));
+  const piece = Math.max(64, Math.ceil(end / 4096));
+  const last = new Float64Array(Math.ceil(end / piece)).fill(-1);
+  const found = new Map<string, number>();
+  let touched = 0;
+  for (const round of [0, 1])
+    used.forEach((tensors, i) => {
+      for (const tensor of tensors) {
+        const bytes = tensor.bytes(batch);
+        const [from, to] = [Math.floor(tensor.offset / piece), Math.floor((tensor.offset + bytes - 1) / piece)];
+        let sum = 0;
+        for (let p = from; p <= to; p++) sum += touched + bytes - Math.max(last[p] ?? 0, 0);
+        if (round === 1) found.set(`${i} ${tensor.offset}`, sum / (to - from + 1));
+        touched += bytes;
+        last.fill(touched, from, to + 1);
+      }
+    });
+  const footprint = last.reduce((all, at) => all + (at < 0 ? 0 : piece), 0);
+  return (instruction, tensor) =>
+    tensor ? Math.min(found.get(`${instruction} ${tensor.offset}`) ?? footprint, footprint) : footprint + feedBytes;
+}
+
+/** Rows of a register tile below which its multiply-adds wait for each other. */
+const LEAST_ROWS = 4;
+/** Of k: c is read and written once for each. */
+const BLOCK = 400;
+
+/** What so many threads can do together. */
+export interface Machine {
+  /** The most that work on a step. */
+  readonly threads: number;
+  /** Of 1 to all threads. */
+  limits(active: number): Limits;
+}
+
+/** Seconds that a step of the plan takes. */
+export function timeOf(step: StepWork, machine: Machine, constants: Constants): number {
+  const parts = step.parts[0] * step.parts[1];
+  const active = Math.min(machine.threads, parts);
+  const work = partTime(step, machine.limits(active), constants);
+  return constants.overhead + (parts === 1 ? work : together(parts, active, work, constants.transfer));
+}
+
+/** Seconds that each of the threads takes for a part, the largest one. */
+function partTime(
+  { product, flops, traffic, rows, roots, parts: [rowParts, columnParts] }: StepWork,
+  limits: Limits,
+  constants: Constants,
+): number {
+  const share = 1 / (rowParts * columnParts);
+  const peak = limits.flops / limits.threads;
+  // What a step reads was written by all threads: other cores' part of it comes by way of the last cache at the best.
+  const lastCache = limits.bandwidth.at(-2)?.perSecond ?? Infinity;
+  const reading = ({ bytes, distance }: Traffic, portion: number): number => {
+    const near = bandwidthAt(limits, distance);
+    const own = 1 / limits.threads;
+    return bytes * portion * limits.threads * (own / near + (1 - own) / Math.min(near, lastCache));
+  };
+  const operations = (flops * share) / (peak * constants.elementwise);
+  const moving = traffic.reduce((all, each) => all + reading(each, share), 0) / constants.bandwidth;
+  const elementwise = Math.max(operations, moving, roots * share * constants.root) + rows * share * constants.row;
+  if (!product) return elementwise;
+
+  const { m, n, k, tile, transposeA, a, b, c } = product;
+  const [tileRows, tileColumns] = tile;
+  const largest = (size: number, grain: number, count: number): number =>
+    Math.min(size, Math.ceil(Math.ceil(size / grain) / count) * grain);
+  const [rowsHere, columnsHere] = [largest(m, tileRows, rowParts), largest(n, tileColumns, columnParts)];
+  const tiles = Math.ceil(rowsHere / tileRows);
+  // One row or two have tiles of their own, wide instead of high.
+  const paddedRows = rowsHere <= 2 && !transposeA ? rowsHere : tiles * Math.max(rowsHere / tiles, LEAST_ROWS);
+  const paddedColumns = Math.ceil(columnsHere / tileColumns) * tileColumns;
+  const multiplying = (2 * paddedRows * paddedColumns * k) / (peak * constants.product);
+  const [readA, readB] = [reading(a, rowsHere / m), reading(b, columnsHere / n)];
+  const readC = reading(c, (rowsHere * columnsHere) / (m * n));
+  const blocks = Math.ceil(k / BLOCK);
+  const starting = constants.tile * tiles * (paddedColumns / tileColumns) * blocks;
+  const moved = readA + readB + 2 * blocks * readC;
+  return Math.max(multiplying + starting, moved) + packing(product, rowsHere, columnsHere, constants, [readA, readB]) + elementwise;
+}
+
+/** Seconds to pack what gemm.h packs of a block of c: where enough of c uses a panel again, or vectors would not find a row of it. */
+function packing(
+  { k, tile: [tileRows, tileColumns], transposeA, transposeB }: Product,
+  rows: number,
+  columns: number,
+  { pack, packAcross }: Constants,
+  [readA, readB]: readonly [number, number],
+): number {
+  const deep = k > 64;
+  const usedAgain =
+    deep && (transposeA ? columns >= 8 * tileColumns && rows >= 4 * tileRows : columns >= 16 * tileColumns && rows >= 8 * tileRows);
+  const packsA = usedAgain || (!transposeA && tileRows > 8);
+  const packsB = transposeB ? transposeA || rows > 4 : rows >= 8 * tileRows;
+  return (packsA ? readA * (transposeA ? pack : packAcross) : 0) + (packsB ? readB * (transposeB ? packAcross : pack) : 0);
+}
+
+/** Bytes a second in all threads, of data that comes back after `distance` bytes: between two measured sizes by their logarithms. */
+export function bandwidthAt({ bandwidth }: Limits, distance: number): number {
+  const above = bandwidth.findIndex(({ bytes }) => bytes >= distance);
+  const [low, high] = above < 0 ? [bandwidth.at(-1), bandwidth.at(-1)] : [bandwidth[Math.max(above - 1, 0)], bandwidth[above]];
+  if (!low || !high) throw new Error('no bandwidth was measured');
+  if (low === high) return low.perSecond;
+  const between = Math.log(distance / low.bytes) / Math.log(high.bytes / low.bytes);
+  return low.perSecond * (high.perSecond / low.perSecond) ** between;
+}
+
+/**
+ * Seconds from opening a step of equal parts until the leader knows it done. The ticket is one line of the cache: claims come
+ * one after another, the leader's first; helpers see the step a transfer after it was opened.
+ */
+export function together(parts: number, threads: number, work: number, transfer: number): number {
+  const free = Array.from({ length: threads }, (_, thread) => (thread === 0 ? 0 : transfer));
+  let line = 0;
+  for (let part = 0; part < parts; part++) {
+    const next = free.indexOf(Math.min(...free));
+    line = Math.max(line, free[next] ?? 0) + transfer;
+    free[next] = line + work;
+  }
+  return Math.max(...free) + transfer;
+}
+
+/** Seconds of a whole training step. */
+export function stepTime(steps: readonly StepWork[], machine: Machine, constants: Constants): number {
+  return steps.reduce((all, step) => all + timeOf(step, machine, constants), 0);
+}
+
+/**
+ * Limits of more threads than were measured: peak, L1 and L2 grow with them; the last cache and memory keep the bandwidth that
+ * was measured ('shared'), or grow as well ('growing'). Neither is measured: machines lie between, and large ones run at a lower
+ * clock when all cores work.
+ */
+export function scaledLimits(limits: Limits, threads: number, outer: 'shared' | 'growing'): Limits {
+  const factor = threads / limits.threads;
+  const own = limits.bandwidth.length - 2;
+  return {
+    ...limits,
+    threads,
+    flops: limits.flops * factor,
+    bandwidth: limits.bandwidth.map(({ bytes, perSecond }, level) => {
+      const grows = level < own || outer === 'growing';
+      return { bytes: grows ? bytes * factor : bytes, perSecond: grows ? perSecond * factor : perSecond };
+    }),
+  };
+}
+
+/** A measured step. */
+export interface Sample {
+  readonly steps: readonly StepWork[];
+  readonly machine: Machine;
+  readonly seconds: number;
+}
+
+/** Below this relative error a fit is good enough: the misfit is smooth there, so that steps of one constant find the way. */
+const FINE = 0.1;
+
+/** Of each sample about |log| of predicted over measured: the relative error, and no better for always saying too little. */
+function misfit(samples: readonly Sample[], constants: Constants): number {
+  return samples.reduce(
+    (all, { steps, machine, seconds }) => all + Math.hypot(FINE, Math.log(stepTime(steps, machine, constants) / seconds)),
+    0,
+  );
+}
+
+/** Where fitting starts. */
+export const TYPICAL: Constants = {
+  ...{ product: 0.85, pack: 2, packAcross: 3, tile: 5e-9 },
+  ...{ elementwise: 0.2, bandwidth: 0.6, root: 5e-10, row: 3e-8, overhead: 1e-7, transfer: 1e-7 },
+};
+
+const SHARE = [0.01, 1] as const;
+const PASSES = [0.5, 20] as const;
+/** Values that can be, whatever a disturbed machine seems to say: a copy costs a read at least, a line takes as long as an access to the last cache. */
+const BOUNDS: Partial<Record<keyof Constants, readonly [least: number, most: number]>> = {
+  ...{ product: SHARE, elementwise: SHARE, bandwidth: SHARE, pack: PASSES, packAcross: PASSES },
+  transfer: [2e-8, 1e-6],
+};
+
+/**
+ * The constants of `names` for which the samples' misfit is least, by steps up and down each in turn, from larger to smaller ones.
+ * Deterministic.
+ */
+export function fit(samples: readonly Sample[], names: readonly (keyof Constants)[], from: Constants): Constants {
+  let [best, least] = [from, misfit(samples, from)];
+  for (let stride = 2; stride > 1.01; stride = Math.sqrt(stride))
+    for (let improved = true; improved;) {
+      improved = false;
+      for (const name of names)
+        for (const factor of [stride, 1 / stride]) {
+          const [low, high] = BOUNDS[name] ?? [0, Infinity];
+          const value = Math.min(Math.max(best[name] * factor, low), high);
+          const next = { ...best, [name]: value };
+          const error = misfit(samples, next);
+          if (error < least * (1 - 1e-5)) [best, least, improved] = [next, error, true];
+        }
+    }
+  return best;
+}
