@@ -7,6 +7,8 @@ import { standaloneSvg } from '../src/report/standalone.js';
 import type { GemmMeasurement } from './gemm.js';
 import type { Report } from './compare.js';
 import { type BackendName, backends, type Family } from './peers/peer.js';
+import { predictionCharts, type PredictReport } from './predict.js';
+import { scalingCharts, type ScalingPoint } from './scaling.js';
 import type { Quartiles } from './slices.js';
 import type { Measurement } from './training.js';
 import { show } from './report.js';
@@ -75,6 +77,10 @@ function chartsOf(name: string, result: unknown): Chart[] {
       return trainingCharts(rowsOf<Measurement>(result));
     case 'gemm':
       return gemmCharts(rowsOf<GemmMeasurement>(result));
+    case 'scaling':
+      return scalingCharts(rowsOf<ScalingPoint>(result));
+    case 'predict':
+      return predictionCharts(result as PredictReport);
     default:
       return [];
   }

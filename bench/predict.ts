@@ -4,6 +4,7 @@
 import { ACTIVATION_NAMES, type ActivationName } from '../src/activations.js';
 import { engine } from '../src/engine.js';
 import { type Limits, measureLimits } from '../src/limits.js';
+import type { LinesChart } from '../src/report/section.js';
 import { print, printTable, show } from './report.js';
 import { type Quartiles, quartiles } from './slices.js';
 import { type Constants, fit, type Machine, type Sample, scaledLimits, stepsOf, stepTime, timeOf, TYPICAL } from './step-model.js';
@@ -286,4 +287,23 @@ function printSteps(network: Network, constants: Constants, limits: ReadonlyMap<
       .sort(([, a], [, b]) => b.seconds - a.seconds)
       .map(([op, { calls, seconds }]) => [op, `${calls}`, show(seconds * 1e6), ((100 * seconds) / total).toFixed(1)]),
   ]);
+}
+
+/** The time of a step over threads: as predicted, with a band where limits are extrapolated, and as measured. */
+export function predictionCharts({ predictions }: PredictReport): LinesChart[] {
+  const line = (value: (prediction: Prediction) => number) => predictions.map((each) => [each.threads, value(each)] as const);
+  const [low, high] = [line(({ microseconds }) => microseconds.low), line(({ microseconds }) => microseconds.high)];
+  return [
+    {
+      type: 'lines',
+      title: 'Time of a training step over threads',
+      x: { label: 'threads', scale: 'log' },
+      y: { label: 'time of a step (µs)', scale: 'log' },
+      series: [
+        { name: 'predicted', points: high, low, high },
+        { name: 'measured', points: line(({ measured = NaN }) => measured) },
+      ],
+      caption: 'The band: the last cache and memory grow with the cores, or are no faster than here (the line).',
+    },
+  ];
 }

@@ -2,7 +2,7 @@
 // judges a timing.
 import { describe, expect, test } from 'vitest';
 import { neededBytes } from '../bench/memory.js';
-import { networkOf, randomNetworks } from '../bench/predict.js';
+import { networkOf, predictionCharts, randomNetworks } from '../bench/predict.js';
 import { scalingCharts, type ScalingPoint } from '../bench/scaling.js';
 import { bandwidthAt, type Constants, fit, type Machine, scaledLimits, stepsOf, stepTime, type StepWork, timeOf, together, TYPICAL } from '../bench/step-model.js'; // prettier-ignore
 import { plannedStep } from '../bench/subject.js';
@@ -214,4 +214,17 @@ test('scaling is drawn with a line for each number of threads', () => {
   ]);
   expect(charts[1].series[0].points).toEqual([[1, 40], [2, 40]]); // prettier-ignore
   expect(scalingCharts([])).toEqual([]);
+});
+
+test('predictions are drawn beside what was measured, as far as it was', () => {
+  const predictions = [
+    { threads: 1, microseconds: { low: 10, high: 10 }, measured: 11, extrapolated: false },
+    { threads: 8, microseconds: { low: 2, high: 4 }, extrapolated: true },
+  ];
+  const [{ series }] = predictionCharts({ limits: [], constants: TYPICAL, errors: [], networks: [], predictions });
+  // prettier-ignore
+  expect(series).toEqual([
+    { name: 'predicted', points: [[1, 10], [8, 4]], low: [[1, 10], [8, 2]], high: [[1, 10], [8, 4]] },
+    { name: 'measured', points: [[1, 11], [8, NaN]] },
+  ]);
 });
