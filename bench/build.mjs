@@ -5,7 +5,7 @@ import ts from 'typescript';
 const source = new URL('./', import.meta.url);
 const out = new URL('../dist/bench/', import.meta.url);
 /** Peers that are no TypeScript. Chromium's page and the programs that want a compiler stay in the checkout. */
-const PEERS = ['pytorch.py', 'tfjs.mjs', 'jaxjs.mjs', 'library.mjs'];
+const PEERS = ['pytorch.py', 'library.mjs', 'tfjs.mjs', 'jaxjs.mjs', 'onnxruntime.mjs', 'brainjs.mjs'];
 const compilerOptions = { target: ts.ScriptTarget.ES2022, module: ts.ModuleKind.ESNext, verbatimModuleSyntax: true };
 
 mkdirSync(new URL('peers/', out), { recursive: true });

@@ -51,7 +51,7 @@ const flagTable = {
   peers: someOf(
     ['none', ...peerFamilies, ...productFamilies],
     'NAMES',
-    `of ${peerFamilies.join(', ')}; for gemm of ${productFamilies.join(', ')}; or none (those that are installed)`,
+    `of ${peerFamilies.join(', ')}; for gemm of ${productFamilies.join(', ')}; or none (those that are installed, but for tfjs-cpu and chromium)`,
   ),
   peer: names('FILES', 'more libraries with a cblas_sgemm'),
   python: text('PATH', 'one that has torch (/usr/bin/python3)'),
@@ -297,7 +297,8 @@ async function settle(flags: Flags) {
   if (unknown !== undefined)
     throw new UsageError(`--isa expects names of ${[...own.isas, 'wasm'].join(', ')}, which run here, got '${unknown}'`);
   const wanted = flags.workloads ?? workloadFamilies;
-  const usual = peerFamilies.filter((name) => name !== 'chromium' && (name !== 'sse2-strict' || measured.includes('wasm')));
+  const slow: readonly string[] = ['tfjs-cpu', 'chromium'];
+  const usual = peerFamilies.filter((name) => !slow.includes(name) && (name !== 'sse2-strict' || measured.includes('wasm')));
   const chosen: readonly string[] | undefined = flags.peers;
   const chosenPeers = chosen && peerFamilies.filter((name) => chosen.includes(name));
   return {

@@ -38,8 +38,11 @@ export interface Measurement {
   readonly ratios: Readonly<Partial<Record<BackendName, Quartiles>>>;
   /** Its own time on the fewest threads asked for, over this one. */
   readonly speedup: Quartiles;
-  /** The last loss of the check (of a prediction: the first output), which must equal that of gradmill's first backend. */
-  readonly check: number;
+  /**
+   * The last loss of the check (of a prediction: the last output), which must equal that of gradmill's first backend. Absent where a
+   * library cannot do the same work.
+   */
+  readonly check?: number;
   readonly agrees: boolean;
 }
 
@@ -129,8 +132,8 @@ async function compare(workload: Workload, sides: readonly Peer[], options: Trai
         ...(peak && { shareOfPeak: quartiles(seconds.map((s, round) => flops(workload) / s / 1e9 / (peak[round] ?? NaN))) }),
         ratios: Object.fromEntries(own.map((backend) => [backend.family, ratio(contender, backend)])),
         speedup: ratio(contenders.find((other) => other.who === who) ?? contender, contender),
-        check: check.at(-1) ?? NaN,
-        agrees: check.length === reference.length && check.every((value, i) => agree(value, reference[i] ?? NaN)),
+        ...(check.length > 0 && { check: check.at(-1) }),
+        agrees: check.length === 0 || (check.length === reference.length && check.every((value, i) => agree(value, reference[i] ?? NaN))),
       };
     });
   });
@@ -155,7 +158,11 @@ async function prepareAll(
     const { name, settings, threads: limit } = side.greeting;
     // Its first setting tells processes of one family apart.
     const who = [name, ...settings.slice(0, 1)].join(', ');
-    await side.prepare(workload, data.rows, file);
+    const ready = await side.prepare(workload, data.rows, file);
+    if (ready !== true) {
+      print(`${who} is left out: ${ready}`);
+      continue;
+    }
     for (const threads of new Set(counts.map((count) => Math.min(count, limit)))) {
       const check = await side.check(threads);
       contenders.push({
@@ -183,7 +190,7 @@ function printResults(
   isa: string,
 ): void {
   const percent = (value: number) => (100 * value).toFixed(0);
-  const checked = measures === 'step' ? `loss of step ${checkSteps}` : 'first output';
+  const checked = measures === 'step' ? `loss of step ${checkSteps}` : 'last output';
   printTable([
     [
       '',
@@ -203,7 +210,7 @@ function printResults(
       show(result.gflops),
       range(result.shareOfPeak, percent),
       ...backends.map((backend) => (result.family === backend ? '' : range(result.ratios[backend], times))),
-      `${result.check.toFixed(5)}${result.agrees ? '' : ' DIFFERS'}`,
+      result.check === undefined ? 'NOT THE SAME WORK' : `${result.check.toFixed(5)}${result.agrees ? '' : ' DIFFERS'}`,
     ]),
   ]);
 }
@@ -216,7 +223,8 @@ function printSummary(results: readonly Measurement[], backends: readonly Backen
       .flatMap(({ ratios: { [backend]: ratio } }) => ratio ?? []);
     return range(ratios.sort((a, b) => a.median - b.median).at(0), times);
   };
-  const families = peerFamilies.filter((family) => results.some((result) => result.family === family));
+  // One that cannot do the same work is no measure.
+  const families = peerFamilies.filter((family) => results.some((result) => result.family === family && result.check !== undefined));
   const fewest = Math.min(...results.map(({ threads }) => threads));
   print('\nHow many times as fast as each peer at its best setting: median (quartiles) of the ratios within a round');
   for (const backend of backends)

@@ -5,7 +5,10 @@ import { createInterface } from 'node:readline';
 // Standard output belongs to the answers.
 console.log = console.info = console.warn = console.error;
 
-/** A workload in a library. A class of its own has its `restart`, `step`, `predict` and `dispose`. */
+/**
+ * A workload in a library. A class of its own has its `restart`, `step`, `predict` and `dispose`; a static `refusal` says why it has
+ * none of such a workload.
+ */
 export class LibraryWorkload {
   constructor(spec, path) {
     Object.assign(this, spec);
@@ -49,14 +52,16 @@ export async function answerRequests(greeting, Workload, others = {}) {
   const replies = {
     prepare({ workload: spec, file }) {
       workload?.dispose();
-      workload = new Workload(spec, file);
+      const refusal = Workload.refusal?.(spec);
+      workload = refusal === undefined ? new Workload(spec, file) : undefined;
+      return refusal;
     },
-    check: () => workload.check(),
-    slice: ({ seconds }) => workload.slice(seconds),
+    check: ({ threads }) => workload.check(threads),
+    slice: ({ seconds, threads }) => workload.slice(seconds, threads),
     ...others,
   };
   for await (const line of createInterface({ input: process.stdin })) {
     const request = JSON.parse(line);
-    answer(replies[request.do](request) ?? true);
+    answer((await replies[request.do](request)) ?? true);
   }
 }

@@ -11,7 +11,7 @@ import { type Launch, PeerProcess } from './process.js';
 export const backends = ['native', 'wasm'] as const;
 export type BackendName = (typeof backends)[number];
 
-export const peerFamilies = ['pytorch', 'tfjs', 'jaxjs', 'sse2-strict', 'chromium'] as const;
+export const peerFamilies = ['pytorch', 'onnxruntime', 'tfjs', 'tfjs-cpu', 'jaxjs', 'brainjs', 'sse2-strict', 'chromium'] as const;
 export type PeerFamily = (typeof peerFamilies)[number];
 
 export type Family = BackendName | PeerFamily;
@@ -26,7 +26,17 @@ const ENVIRONMENTS: Readonly<Record<BackendName | 'sse2-strict', NonNullable<Lau
 };
 
 /** Which npm can install, beside a published gradmill. */
-const PACKAGES = { tfjs: '@tensorflow/tfjs @tensorflow/tfjs-backend-wasm', jaxjs: '@jax-js/jax' };
+const PACKAGES = {
+  onnxruntime: 'onnxruntime-node',
+  tfjs: '@tensorflow/tfjs @tensorflow/tfjs-backend-wasm',
+  'tfjs-cpu': '@tensorflow/tfjs',
+  jaxjs: '@jax-js/jax',
+  brainjs: 'brain.js@2.0.0-beta.24',
+};
+
+function isPackage(family: Family): family is keyof typeof PACKAGES {
+  return family in PACKAGES;
+}
 
 /**
  * The processes of a family. PyTorch is started once for each setting that may be its best one: the bench measures them all
@@ -35,12 +45,14 @@ const PACKAGES = { tfjs: '@tensorflow/tfjs @tensorflow/tfjs-backend-wasm', jaxjs
  */
 export function launches(family: Family, { python, avx512 }: { readonly python: string; readonly avx512: boolean }): Launch<Family>[] {
   const node = { family, command: process.execPath };
-  if (family === 'tfjs' || family === 'jaxjs') {
+  if (isPackage(family)) {
+    const [program = family, backend] = family.split('-');
     // As text: so their packages are those of the folder, wherever the file lies.
-    const text = readFileSync(file(`${family}.mjs`), 'utf8').replace('./library.mjs', new URL('library.mjs', import.meta.url).href);
-    const args = ['--input-type=module', '--eval', text];
-    if (!existsSync(`${root}bench/peers/node_modules`)) return [{ ...node, args, needs: `npm install ${PACKAGES[family]}` }];
-    return [{ ...node, args, cwd: `${root}bench/peers`, needs: 'npm install --prefix bench/peers' }];
+    const library = new URL('library.mjs', import.meta.url).href;
+    const args = ['--input-type=module', '--eval', readFileSync(file(`${program}.mjs`), 'utf8').replace('./library.mjs', library)];
+    const launch = { ...node, args, ...(backend !== undefined && { env: { TFJS_BACKEND: backend } }) };
+    if (!existsSync(`${root}bench/peers/node_modules`)) return [{ ...launch, needs: `npm install ${PACKAGES[family]}` }];
+    return [{ ...launch, cwd: `${root}bench/peers`, needs: 'npm install --prefix bench/peers' }];
   }
   if (family === 'chromium') {
     if (!inCheckout) throw new Error('its page runs from a checkout of gradmill only');
@@ -96,11 +108,12 @@ export class Peer {
     return this.#process.greeting;
   }
 
-  prepare(workload: Workload, rows: number, data: string): Promise<unknown> {
-    return this.#ask({ do: 'prepare', workload: { ...workload, rows }, file: data });
+  /** True, or why it has no such workload. */
+  async prepare(workload: Workload, rows: number, data: string): Promise<true | string> {
+    return (await this.#ask({ do: 'prepare', workload: { ...workload, rows }, file: data })) as true | string;
   }
 
-  /** Losses of the first steps, or a prediction. */
+  /** Losses of the first steps, or a prediction. Nothing where it cannot do the same work. */
   async check(threads: number): Promise<number[]> {
     return (await this.#ask({ do: 'check', threads })) as number[];
   }

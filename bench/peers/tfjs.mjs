@@ -1,13 +1,17 @@
-// TensorFlow.js on its WebAssembly backend as a peer of bench/training.ts; started and spoken to by peer.ts. Its core loop
-// (optimizer.minimize inside tidy), which is faster than its model.fit. SIMD is on; its threads do not start under Node.
+// TensorFlow.js as a peer of bench/training.ts; started and spoken to by peer.ts: on its WebAssembly backend, or on the one that
+// TFJS_BACKEND names. Its core loop (optimizer.minimize inside tidy), which is faster than its model.fit. SIMD is on; its threads
+// do not start under Node.
 import { createRequire } from 'node:module';
 import { dirname } from 'node:path';
 import { LibraryWorkload, answerRequests } from './library.mjs';
 
 const tf = await import('@tensorflow/tfjs');
-const wasm = await import('@tensorflow/tfjs-backend-wasm');
-wasm.setWasmPaths(`${dirname(createRequire(import.meta.url).resolve('@tensorflow/tfjs-backend-wasm'))}/`);
-await tf.setBackend('wasm');
+const backend = process.env.TFJS_BACKEND ?? 'wasm';
+if (backend === 'wasm') {
+  const wasm = await import('@tensorflow/tfjs-backend-wasm');
+  wasm.setWasmPaths(`${dirname(createRequire(import.meta.url).resolve('@tensorflow/tfjs-backend-wasm'))}/`);
+}
+await tf.setBackend(backend);
 await tf.ready();
 
 class TensorFlowWorkload extends LibraryWorkload {
@@ -98,10 +102,11 @@ function examples({ rows, units, batch, loss: lossName, activation, optimizer })
   };
 }
 
-const simd = await tf.env().getAsync('WASM_HAS_SIMD_SUPPORT');
+const simd = backend === 'wasm' && (await tf.env().getAsync('WASM_HAS_SIMD_SUPPORT'));
+const name = `TensorFlow.js ${tf.version.tfjs} ${backend === 'wasm' ? 'WASM' : backend}`;
 const settings = [`${simd ? 'SIMD' : 'no SIMD'}, one thread`, 'core loop'];
 let train;
-await answerRequests({ name: `TensorFlow.js ${tf.version.tfjs} WASM`, settings, threads: 1 }, TensorFlowWorkload, {
+await answerRequests({ name, settings, threads: 1 }, TensorFlowWorkload, {
   examples({ workload }) {
     train = examples(workload);
   },
