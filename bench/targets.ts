@@ -39,6 +39,21 @@ export const THIN_LAYERS = [
   [1, 784, 512],
 ] as const;
 
+/**
+ * GFLOP/s that a machine allows: the peak, or what remains of it while the operands are read and written once, at the bandwidth of
+ * the smallest cache that holds them all. Weights larger than L2 are read from L3 again and again.
+ */
+export function roofline(
+  { m, n, k }: Pick<Cell, 'm' | 'n' | 'k'>,
+  peak: number,
+  bandwidth: readonly { readonly bytes: number; readonly perSecond: number }[],
+): number {
+  const bytes = 4 * (m * k + k * n + m * n);
+  // Each was measured on half of a cache or less; the last one is memory's.
+  const level = bandwidth.find((cache) => bytes <= 2 * cache.bytes) ?? bandwidth.at(-1);
+  return level ? Math.min(peak, (2 * m * n * k * level.perSecond) / bytes / 1e9) : peak;
+}
+
 /** NN, TN, NT or TT. */
 export function layoutOf({ transposeA, transposeB }: { readonly transposeA: boolean; readonly transposeB: boolean }): string {
   return `${transposeA ? 'T' : 'N'}${transposeB ? 'T' : 'N'}`;

@@ -1,7 +1,7 @@
 // What bench/ makes of its figures, on figures that are given. Nothing is timed here.
 import { describe, expect, it } from 'vitest';
 import { quantile, quartiles } from '../bench/slices.js';
-import { type Cell, fastest, geometricMean, layoutOf, verdicts } from '../bench/targets.js';
+import { type Cell, fastest, geometricMean, layoutOf, roofline, verdicts } from '../bench/targets.js';
 
 const NN = { transposeA: false, transposeB: false };
 
@@ -90,6 +90,22 @@ describe('targets of the matrix product', () => {
   it('compares thin products on two threads with our own one', () => {
     const thin = [cell([16, 64, 64], 1, 80), cell([16, 64, 64], 2, 60), cell([1, 512, 784], 1, 10), cell([1, 512, 784], 2, 20)];
     expect(find(thin, /^thin/, 2)).toMatchObject({ got: 0.75, met: false, where: '16×64×64 NN, peer', reached: [1, 2] });
+  });
+
+  it('allows what peak and bandwidth do', () => {
+    const bandwidth = [
+      { bytes: 16 * 1024, perSecond: 200e9 },
+      { bytes: 256 * 1024, perSecond: 100e9 },
+      { bytes: 8 * 2 ** 20, perSecond: 50e9 },
+      { bytes: 128 * 2 ** 20, perSecond: 20e9 },
+    ];
+    const of = (m: number, n: number, k: number, peak = 100) => roofline({ m, n, k }, peak, bandwidth);
+    // 24 KiB in L1, at 5.3 operations a byte
+    expect(of(16, 64, 64)).toBe(100);
+    expect(of(16, 64, 64, 2000)).toBeCloseTo((2 * 16 * 64 * 64 * 200) / (24 * 1024), 9);
+    // 1.6 MB of weights in L3
+    expect(of(1, 512, 784)).toBeCloseTo((2 * 512 * 784 * 50) / (4 * (784 + 512 * 784 + 512)), 9);
+    expect(of(1, 16384, 16384)).toBeCloseTo((2 * 2 ** 28 * 20) / (4 * (2 ** 28 + 2 ** 15)), 9);
   });
 
   it('is silent about what was not measured', () => {
