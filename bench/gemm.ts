@@ -4,13 +4,14 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type Engine, engine, type EngineProgram } from '../src/engine.js';
+import { type Limits, measureLimits } from '../src/limits.js';
 import { ALIGNMENT, Plan, Tensor } from '../src/plan.js';
 import { platform } from '../src/platform.js';
 import { peakProgram } from './peak.js';
 import { type ProductFamily, type ProductPeer, startProducts } from './peers/sgemm.js';
 import { print, printTable, show } from './report.js';
 import { type Quartiles, type Variant, callsWorth, quartiles, takeTurns, timeSlice } from './slices.js';
-import { type Cell, type Verdict, fastest, layoutOf, verdicts } from './targets.js';
+import { type Cell, type Verdict, fastest, layoutOf, roofline, verdicts } from './targets.js';
 import { generator } from './workloads.js';
 
 /** c [m, n] = op(a) [m, k] · op(b) [k, n] */
@@ -58,6 +59,8 @@ export interface GemmMeasurement extends GemmShape {
   readonly threads: number;
   readonly gflops: Quartiles;
   readonly shareOfPeak?: Quartiles;
+  /** GFLOP/s that peak and bandwidth allow. */
+  readonly roofline: number;
   readonly peers: readonly PeerMeasurement[];
 }
 
@@ -103,8 +106,11 @@ export async function gemm(options: GemmOptions): Promise<GemmReport> {
     const targets: GemmReport['targets'][number][] = [];
     for (const isa of options.isas)
       for (const variant of options.variants) {
+        const limits: Limits[] = [];
+        const owner = await engineWith(isa);
+        for (const count of threads) limits.push(await measureLimits(owner, { threads: count, isa, strict: variant === 'strict' }));
         const own: GemmMeasurement[] = [];
-        for (const shape of shapes) own.push(...(await measure(shape, isa, variant, peers, options, join(folder, 'operands'))));
+        for (const shape of shapes) own.push(...(await measure(shape, owner, variant, limits, peers, options, join(folder, 'operands'))));
         printResults(own);
         const reached = verdicts(own.map(cellOf));
         printVerdicts(reached);
@@ -120,13 +126,14 @@ export async function gemm(options: GemmOptions): Promise<GemmReport> {
 
 async function measure(
   shape: GemmShape,
-  isa: string,
+  owner: Engine,
   variant: Arithmetic,
+  limits: readonly Limits[],
   peers: readonly ProductPeer[],
   options: GemmOptions,
   file: string,
 ): Promise<GemmMeasurement[]> {
-  const owner = await engineWith(isa);
+  const [{ isa }] = limits;
   const operands = operandsOf(shape);
   const own = options.threads.map((threads) => ({ threads, product: prepare(shape, owner, isa, variant, threads, operands) }));
   const differences = await check(shape, own[0]?.product, operands, peers, file);
@@ -147,7 +154,7 @@ async function measure(
   const rates = (seconds: readonly number[] = []) => seconds.map((s) => (2 * m * n * k) / s / 1e9);
   const ratio = (values: readonly number[], divisors: readonly number[]) =>
     quartiles(values.map((value, i) => value / (divisors[i] ?? NaN)));
-  return options.threads.map((threads): GemmMeasurement => {
+  return limits.map(({ threads, flops, bandwidth }): GemmMeasurement => {
     const ours = rates(figures.get(`gradmill ${threads}`));
     const peak = figures.get(`peak ${threads}`);
     return {
@@ -157,6 +164,7 @@ async function measure(
       threads,
       gflops: quartiles(ours),
       ...(peak && { shareOfPeak: ratio(ours, peak) }),
+      roofline: roofline(shape, quartiles(peak ?? [flops / 1e9]).median, bandwidth),
       peers: compared
         .filter((peer) => peer.threads === threads)
         .map((peer) => {
@@ -271,7 +279,6 @@ function cellOf({ gflops, shareOfPeak, peers, ...product }: GemmMeasurement): Ce
     rate: gflops.median,
     shareOfPeak: shareOfPeak?.median,
     best: best && { name: best.name, rate: best.gflops.median, ratio: best.ratio.median },
-    roofline: undefined,
   };
 }
 
@@ -280,7 +287,20 @@ function printResults(results: readonly GemmMeasurement[]): void {
     `${format(median)} (${format(low)}–${format(high)})`;
   print('\nc [m, n] = op(a) · op(b), op transposing where T stands');
   printTable([
-    ['m', 'n', 'k', 'a b', 'isa', 'threads', 'GFLOP/s (quartiles)', '% of peak', 'ours ÷ best peer', 'its GFLOP/s', 'best peer'],
+    [
+      'm',
+      'n',
+      'k',
+      'a b',
+      'isa',
+      'threads',
+      'GFLOP/s (quartiles)',
+      '% of peak',
+      'of roofline',
+      'ours ÷ best peer',
+      'its GFLOP/s',
+      'best peer',
+    ],
     ...results.map((result) => {
       const { m, n, k, isa, variant, threads, gflops, shareOfPeak, peers } = result;
       const peer = fastest(peers);
@@ -293,6 +313,7 @@ function printResults(results: readonly GemmMeasurement[]): void {
         `${threads}`,
         range(gflops, show),
         shareOfPeak ? range(shareOfPeak, (share) => (100 * share).toFixed(0)) : '–',
+        ((100 * gflops.median) / result.roofline).toFixed(0),
         ...(peer ? [range(peer.ratio, (ratio) => ratio.toFixed(2)), show(peer.gflops.median), peer.name] : ['–', '–', '–']),
       ];
     }),
