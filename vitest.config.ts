@@ -8,20 +8,20 @@ const ONCE = [
   '09-environment', // how an engine is chosen
   '40-replay', // records cases for native/replay.cpp, and runs that under sanitizers
   '42-allocations', // counts the addon's calls of malloc; WebAssembly has no malloc
-  '60-safetensors', // TypeScript alone, as the next two
+  '60-safetensors', // TypeScript alone, as the next three
   '70-idx',
   '71-csv',
   '72-cli',
   '74-report', // draws; its own process chooses the engine that trains
-  '75-bench', // a program, and what it makes of figures, as the next
+  '75-bench', // a program, and what it makes of figures, as the next three
   '76-bench-compare',
   '77-bench-html',
+  '78-bench-gemm',
   '80-wasm', // the engine by name, beside the native one
   '81-browser-example', // a browser's, which has only WebAssembly, as the next
   '82-bundles',
   '83-report-pictures',
-  '85-bench', // arithmetic on figures of bench/, as the next
-  '85-step-model',
+  '85-step-model', // arithmetic on figures of bench/
   '84-lab', // the experiments of examples/lab, as a program
 ].map((name) => `test/${name}*.test.ts`);
 

@@ -236,7 +236,8 @@ function prepare(
       set(values);
       await run(1);
       set(operands);
-      return floats(c).slice();
+      // Its place in memory is larger.
+      return floats(c).slice(0, m * n);
     },
     async slice(seconds) {
       await run(1);

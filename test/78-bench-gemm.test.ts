@@ -1,6 +1,14 @@
 // What bench/ makes of its figures, on figures that are given. Nothing is timed here.
-import { describe, expect, it } from 'vitest';
+import { execFile } from 'node:child_process';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
+import { type GemmShape, gemm } from '../bench/gemm.js';
 import { quantile, quartiles } from '../bench/slices.js';
+import { engine } from '../src/engine.js';
+import '../src/index.js';
 import { type Cell, fastest, geometricMean, layoutOf, roofline, verdicts } from '../bench/targets.js';
 
 const NN = { transposeA: false, transposeB: false };
@@ -111,5 +119,70 @@ describe('targets of the matrix product', () => {
   it('is silent about what was not measured', () => {
     expect(verdicts([cell([128, 512, 512], 1, 80, { best: undefined })])).toEqual([]);
     expect(verdicts([])).toEqual([]);
+  });
+});
+
+describe('a library beside ours', () => {
+  let folder: string;
+  beforeAll(async () => {
+    folder = await mkdtemp(join(tmpdir(), 'gradmill-bench-test-'));
+    vi.spyOn(console, 'log').mockReturnValue();
+  });
+  afterAll(async () => {
+    vi.restoreAllMocks();
+    await rm(folder, { recursive: true });
+  });
+
+  /** A BLAS of one function, whose products are `factor` times the right ones. */
+  async function library(factor: number): Promise<string> {
+    const [source, file] = [join(folder, `blas${factor}.c`), join(folder, `libblas${factor}.so`)];
+    await writeFile(
+      source,
+      `void cblas_sgemm(int order, int ta, int tb, int m, int n, int k, float alpha, const float *a, int lda, const float *b, int ldb,
+                        float beta, float *c, int ldc) {
+        for (int i = 0; i < m; i++)
+          for (int j = 0; j < n; j++) {
+            double sum = 0;
+            for (int l = 0; l < k; l++) sum += (double)a[ta == 112 ? l * lda + i : i * lda + l] * b[tb == 112 ? j * ldb + l : l * ldb + j];
+            c[i * ldc + j] = ${factor} * alpha * sum;
+          }
+      }`,
+    );
+    await promisify(execFile)(process.env.CC ?? 'cc', ['-shared', '-fPIC', source, '-o', file]);
+    return file;
+  }
+
+  const run = (shape: GemmShape, file: string) =>
+    gemm({
+      shape,
+      layouts: [],
+      isas: [engine().isa],
+      variants: ['fast'],
+      threads: [1],
+      peers: [],
+      libraries: [file],
+      rounds: 1,
+      seconds: 0.001,
+    });
+
+  it.each([
+    [false, false],
+    [true, false],
+    [false, true],
+    [true, true],
+  ])(
+    'computes the same product, operands transposed: %s, %s',
+    async (transposeA, transposeB) => {
+      const { results } = await run({ m: 7, n: 33, k: 21, transposeA, transposeB }, await library(1));
+      expect(results).toHaveLength(1);
+      expect(results[0].peers).toMatchObject([{ name: 'libblas1.so', gflops: { rounds: 1 } }]);
+      expect(results[0].peers[0].difference).toBeLessThan(1e-6);
+    },
+    120_000,
+  );
+
+  it('is refused where its product is another', async () => {
+    const wrong = run({ m: 7, n: 33, k: 21, transposeA: false, transposeB: false }, await library(1.001));
+    await expect(wrong).rejects.toThrow('7×33×21 NN: libblas1.001.so differs from ours by 0.0');
   });
 });
