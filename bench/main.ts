@@ -39,14 +39,16 @@ import { pruning } from './pruning.js';
 import { load, print, printTable, show, thisMachine } from './report.js';
 import { axes, scaling } from './scaling.js';
 import { benchmarkLibrary } from './slices.js';
+import { startup } from './startup.js';
 import { training } from './training.js';
-import { familyOf, workloadFamilies, workloads } from './workloads.js';
+import { familyOf, losses, peerActivations, peerOptimizers, trainingOf, type Workload, workloadFamilies, workloads } from './workloads.js';
 
 const LARGEST = 1 << 20;
 
 /** All flags of all commands; each command names those it takes. */
 const flagTable = {
   workloads: someOf(workloadFamilies, 'W1,W2', 'of W1 to W6 (all)'),
+  loss: oneOf(losses, 'NAME', `${losses.join(' or ')} (the first; of one output the second)`),
   backend: someOf(backends, 'NAME', 'native or wasm; native,wasm for training (what runs here)'),
   peers: someOf(
     ['none', ...peerFamilies, ...productFamilies],
@@ -95,11 +97,19 @@ interface Command {
 /** Of every command that measures. */
 const SLICES = ['threads', 'rounds', 'seconds'] as const;
 
+/** A network of one's own. */
+const OWN = ['layers', 'activation', 'batch', 'optimizer', 'loss'] as const;
+
 /** In the order of `bench all`. */
 const commands: Readonly<Record<string, Command>> = {
   training: {
-    help: 'training steps W1–W5 and predictions W6, beside the peers',
-    takes: ['workloads', 'backend', 'peers', 'python', ...SLICES],
+    help: 'training steps W1–W5 and predictions W6, or of your own network, beside the peers',
+    takes: ['workloads', ...OWN, 'backend', 'peers', 'python', ...SLICES],
+    own: {
+      layers: integers('784,512,10', 'a network of your own instead: inputs, then the units of each layer', 1, LARGEST),
+      activation: oneOf(peerActivations, 'NAME', `after every layer but the last: ${peerActivations.join(', ')} (relu)`),
+      optimizer: oneOf(peerOptimizers, 'NAME', `${peerOptimizers.join(', ')} (adam)`),
+    },
     run: training,
   },
   browser: {
@@ -154,6 +164,7 @@ const commands: Readonly<Record<string, Command>> = {
     },
     run: ({ predicted }) => predict(predicted),
   },
+  startup: { help: 'loading, compiling, and what predict and fit add to the engine', takes: ['rounds', 'seconds'], run: startup },
   memory: {
     help: 'peak resident memory of W1–W5 beside what training must hold, and beside PyTorch and TensorFlow.js; Linux',
     takes: ['workloads', 'backend', 'peers', 'python', 'threads'],
@@ -162,7 +173,7 @@ const commands: Readonly<Record<string, Command>> = {
   },
 };
 
-/** Of every command that measures. */
+/** What all of them take. */
 const MEASURING = ['json', 'compare', 'html'] as const;
 
 /** What a command says of itself: those that measure, and what is made of their figures. */
@@ -231,7 +242,7 @@ async function measure(name: string, flags: Flags, args: readonly string[]): Pro
   for (const path of [flags.json, flags.html]) if (path !== undefined) await checkWritable(path);
   if (flags.html !== undefined) await plotting();
   const old = flags.compare === undefined ? undefined : await readReport(flags.compare);
-  const settings = await settle(flags);
+  const settings = await settle(name, flags);
 
   const machine = thisMachine(args, settings.rounds);
   for (const [what, value] of Object.entries(machine)) print(`${what.padEnd(10)} ${String(value)}`);
@@ -280,13 +291,29 @@ function parseFlags(name: string, args: readonly string[]): { flags: Flags; posi
   return parsed;
 }
 
+/** The user's own network, where one is described. */
+function ownTraining(flags: Flags): Workload | undefined {
+  const { layers, batch = 128 } = flags;
+  const alone = OWN.find((flag) => flag !== 'layers' && flags[flag] !== undefined);
+  if (layers === undefined && alone !== undefined) throw new UsageError(`--${alone} needs --layers: a network of your own`);
+  if (layers === undefined) return undefined;
+  if (flags.workloads !== undefined) throw new UsageError('--layers takes the place of --workloads');
+  const { loss = layers.at(-1) === 1 ? 'meanSquaredError' : 'softmaxCrossEntropy' } = flags;
+  if ((layers.at(-1) === 1) !== (loss === 'meanSquaredError'))
+    throw new UsageError('--loss meanSquaredError is for one output, softmaxCrossEntropy for two or more');
+  const activation = peerActivations.find((name) => name === flags.activation) ?? 'relu';
+  const optimizer = peerOptimizers.find((name) => name === flags.optimizer) ?? 'adam';
+  return trainingOf({ units: layers, activation, batch, optimizer, loss });
+}
+
 /** Starts the engine, on which defaults depend. */
-async function settle(flags: Flags) {
+async function settle(name: string, flags: Flags) {
   const { m, n, k, 'transpose-a': transposeA = false, 'transpose-b': transposeB = false, seconds } = flags;
   const given = [m, n, k].filter((size) => size !== undefined).length;
   if (given !== 0 && given !== 3) throw new UsageError('bench gemm needs all of --m, --n and --k, or none');
   if (given === 0 && (transposeA || transposeB)) throw new UsageError('--transpose-a and --transpose-b need --m, --n and --k');
-  if (flags.layers?.length === 1) throw new UsageError('--layers needs the inputs and at least one layer');
+  if (flags.layers?.length === 1) throw new UsageError('--layers needs the inputs and at least one layer: --layers 784,512,10');
+  const trained = name === 'predict' ? undefined : ownTraining(flags);
   const measured = flags.backend ?? [];
   // Two are for training alone, which gives each a process of its own.
   if (measured.length === 1) process.env.GRADMILL_BACKEND = measured[0];
@@ -302,7 +329,7 @@ async function settle(flags: Flags) {
   const chosen: readonly string[] | undefined = flags.peers;
   const chosenPeers = chosen && peerFamilies.filter((name) => chosen.includes(name));
   return {
-    workloads: workloads.filter((workload) => wanted.includes(familyOf(workload))),
+    workloads: trained ? [trained] : workloads.filter((workload) => wanted.includes(familyOf(workload))),
     backends: measured.length === 0 ? [own.name] : measured,
     ...(chosenPeers && { chosenPeers }),
     peers: chosenPeers ?? usual,

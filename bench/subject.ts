@@ -27,9 +27,9 @@ export function prepare(workload: Workload, data: Examples, threads: number): Su
 }
 
 /** A model of the public API for the workload. */
-export function modelOf(workload: Workload, threads: number): Sequential {
+export function modelOf(workload: Workload, threads: number, more: { readonly metrics?: readonly 'accuracy'[] } = {}): Sequential {
   const model = sequential({ inputShape: [workload.units[0] ?? 0], seed: 1, layers: layersOf(workload) });
-  model.compile({ optimizer: optimizerOf(workload), loss: workload.loss, threads });
+  model.compile({ optimizer: optimizerOf(workload), loss: workload.loss, threads, ...more });
   return model;
 }
 

@@ -2,6 +2,9 @@
 // run the same shapes, weights and examples. What counts as one step's work is defined here too.
 import type { ActivationName } from '../src/activations.js';
 
+/** What every peer can do. */
+export const peerActivations = ['relu', 'tanh', 'sigmoid'] as const;
+
 /** Dense layers, and how they are trained. */
 export interface Network {
   /** Inputs, then the units of each layer. */
@@ -18,7 +21,7 @@ export interface Network {
 /** What peers can do, too. */
 export interface Workload extends Network {
   readonly name: string;
-  readonly activation: 'relu' | 'tanh';
+  readonly activation: (typeof peerActivations)[number];
   readonly optimizer: Extract<Network['optimizer'], { readonly name: 'sgd' }> | { readonly name: 'adam'; readonly learningRate: number };
   /** 'step': forward, mean loss, backward, update. 'predict': forward alone. */
   readonly measures: 'step' | 'predict';
@@ -69,6 +72,19 @@ export const workloads: readonly Workload[] = [
   { ...W2, name: 'W6 batch 1', measures: 'predict', batch: 1 },
   { ...W2, name: 'W6 batch 64', measures: 'predict', batch: 64 },
 ];
+
+/** What every peer can do. */
+export const losses = ['softmaxCrossEntropy', 'meanSquaredError'] as const;
+const OPTIMIZERS = { sgd, momentum: { ...sgd, momentum: 0.9 }, adam } as const;
+type OptimizerName = keyof typeof OPTIMIZERS;
+export const peerOptimizers = Object.keys(OPTIMIZERS) as OptimizerName[];
+
+/** The training of a network of the user's own. */
+export function trainingOf(
+  network: Pick<Workload, 'units' | 'batch' | 'activation' | 'loss'> & { readonly optimizer: OptimizerName },
+): Workload {
+  return { ...network, name: network.units.join('-'), optimizer: OPTIMIZERS[network.optimizer], measures: 'step', checkSteps: 10 };
+}
 
 /** 'W6' is two workloads. */
 export function familyOf({ name }: Workload): string {
@@ -126,7 +142,9 @@ export function examples({ units, loss, batch }: Workload): Examples {
   for (let row = 0; row < rows; row++) {
     const own = x.subarray(row * columns, (row + 1) * columns);
     y[row] =
-      loss === 'meanSquaredError' ? own[0] * own[1] + own[2] : own.subarray(0, classes).indexOf(Math.max(...own.subarray(0, classes)));
+      loss === 'meanSquaredError'
+        ? own[0] * (own[1] ?? 1) + (own[2] ?? 0)
+        : own.subarray(0, classes).indexOf(Math.max(...own.subarray(0, classes)));
   }
   return { x, y, rows };
 }

@@ -60,11 +60,16 @@ describe('the command line', () => {
     [['training', '--m', '3'], 'bench training takes no --m'],
     [['scaling', '--over', 'time'], "--over expects names of threads, batch, width, depth, separated by commas, got 'time'"],
     [['predict', '--threads', '8,2000'], "--threads expects whole numbers from 1 to 1024 separated by commas, got '8,2000'"],
-    [['predict', '--layers', '784'], '--layers needs the inputs and at least one layer'],
+    [['predict', '--layers', '784'], '--layers needs the inputs and at least one layer: --layers 784,512,10'],
     [['predict', '--layers', '784,0'], "--layers expects whole numbers from 1 to 1048576 separated by commas, got '784,0'"],
     [['predict', '--activation', 'softmax'], /^--activation expects one of linear, .*, hardSwish, got 'softmax'$/],
     [['predict', '--check', '3'], "--check expects a whole number from 8 to 10000, got '3'"],
     [['gemm', '--m', '3'], 'bench gemm needs all of --m, --n and --k, or none'],
+    [['training', '--layers', '784'], '--layers needs the inputs and at least one layer: --layers 784,512,10'],
+    [['training', '--batch', '64'], '--batch needs --layers: a network of your own'],
+    [['training', '--layers', '784,10', '--workloads', 'W1'], '--layers takes the place of --workloads'],
+    [['training', '--layers', '784,10', '--activation', 'rellu'], /^--activation expects one of relu, .*did you mean 'relu'/],
+    [['training', '--layers', '8,10', '--loss', 'meanSquaredError'], /^--loss meanSquaredError is for one output/],
     [['gemm', '--transpose-a'], '--transpose-a and --transpose-b need --m, --n and --k'],
     [['training', '--workloads', 'W9'], /^--workloads expects names of W1, .*, got 'W9'/],
     [['training', '--peers', 'pytorch,tensorflow'], /^--peers expects names of none, pytorch, .*, got 'pytorch,tensorflow'/],
@@ -100,6 +105,19 @@ describe('as it ships', () => {
       threads: 1,
       gflops: { rounds: 2, median: expect.any(Number) as number },
     });
+  });
+
+  test('trains a network of the user’s own, as the engine and as what it is compared with', async () => {
+    const json = join(folder, 'own.json');
+    const args = ['--layers=2,4,1', '--activation=sigmoid', '--batch=8', '--optimizer=momentum', '--peers=sse2-strict', '--threads=1'];
+    const { code, out, err } = await program(root, 'training', ...args, '--rounds=2', '--seconds=0.01', '--json', json);
+    expect({ code, err }).toEqual({ code: 0, err: '' });
+    expect(out).toContain('2-4-1: 2-4-1 sigmoid, meanSquaredError, sgd 0.01 momentum 0.9, batch 8');
+    const { results } = JSON.parse(await readFile(json, 'utf8')) as { results: { training: { results: object[] } } };
+    expect(results.training.results).toMatchObject([
+      { workload: '2-4-1', family: 'native', agrees: true, check: expect.any(Number) as number, microseconds: { rounds: 2 } },
+      { workload: '2-4-1', family: 'sse2-strict', agrees: true },
+    ]);
   });
 
   test('says what it needs where Benchmark.js is not installed, and what a peer needs', async () => {

@@ -8,6 +8,7 @@ const { defaultDevice, init, jit, nn, numpy: np, tree, valueAndGrad } = await im
 await init('wasm');
 defaultDevice('wasm');
 
+const ACTIVATIONS = { relu: nn.relu, tanh: np.tanh, sigmoid: nn.sigmoid };
 const [BETA1, BETA2, EPSILON] = [0.9, 0.999, 1e-8];
 
 class JaxWorkload extends LibraryWorkload {
@@ -49,7 +50,7 @@ class JaxWorkload extends LibraryWorkload {
     let y = x;
     for (let i = 0; i < weights.length; i += 2) {
       y = np.matmul(y, weights[i]).add(weights[i + 1]);
-      if (i + 2 < weights.length) y = this.activation === 'relu' ? nn.relu(y) : np.tanh(y);
+      if (i + 2 < weights.length) y = ACTIVATIONS[this.activation](y);
     }
     return y;
   }

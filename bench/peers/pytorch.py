@@ -32,7 +32,7 @@ class Workload:
         shapes = [shape for fan_in, out in zip(units, units[1:]) for shape in ((fan_in, out), (out,))]
         self.initial = [take(*shape) for shape in shapes]
         self.weights = [value.clone().requires_grad_(not self.predicts) for value in self.initial]
-        self.activation = torch.relu_ if spec["activation"] == "relu" else torch.tanh_
+        self.activation = {"relu": torch.relu_, "tanh": torch.tanh_, "sigmoid": torch.sigmoid_}[spec["activation"]]
         self.loss = F.mse_loss if regression else F.cross_entropy
         rows = spec["rows"]
         self.x = take(rows, units[0]).split(self.batch)
@@ -106,7 +106,7 @@ def examples(spec):
 def train(spec, x, y):
     """A model as users write it, and one pass over the examples."""
     units = spec["units"]
-    activation = torch.nn.ReLU if spec["activation"] == "relu" else torch.nn.Tanh
+    activation = {"relu": torch.nn.ReLU, "tanh": torch.nn.Tanh, "sigmoid": torch.nn.Sigmoid}[spec["activation"]]
     layers = [layer for fan_in, out in zip(units, units[1:]) for layer in (torch.nn.Linear(fan_in, out), activation())]
     model = torch.nn.Sequential(*layers[:-1])
     loss_of = F.mse_loss if spec["loss"] == "meanSquaredError" else F.cross_entropy

@@ -43,7 +43,7 @@ class TensorFlowWorkload extends LibraryWorkload {
     let y = x;
     for (let i = 0; i < weights.length; i += 2) {
       y = tf.add(tf.matMul(y, weights[i]), weights[i + 1]);
-      if (i + 2 < weights.length) y = this.activation === 'relu' ? tf.relu(y) : tf.tanh(y);
+      if (i + 2 < weights.length) y = tf[this.activation](y);
     }
     return y;
   }
@@ -87,7 +87,7 @@ function examples({ rows, units, batch, loss: lossName, activation, optimizer })
       let result = rows;
       for (let i = 0; i < weights.length; i += 2) {
         result = tf.add(tf.matMul(result, weights[i]), weights[i + 1]);
-        if (i + 2 < weights.length) result = activation === 'relu' ? tf.relu(result) : tf.tanh(result);
+        if (i + 2 < weights.length) result = tf[activation](result);
       }
       return result;
     };
