@@ -12,7 +12,6 @@ import { scalingCharts, type ScalingPoint } from './scaling.js';
 import type { Quartiles } from './slices.js';
 import type { Measurement } from './training.js';
 import { show } from './report.js';
-import { scalingCharts, type ScalingPoint } from './scaling.js';
 import { layoutOf } from './targets.js';
 import { describe, familyOf, workloads } from './workloads.js';
 
