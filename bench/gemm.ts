@@ -4,10 +4,9 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type Engine, engine, type EngineProgram } from '../src/engine.js';
-import { type Limits, measureLimits } from '../src/limits.js';
+import { type Limits, measureLimits, measurePeak } from '../src/limits.js';
 import { ALIGNMENT, Plan, Tensor } from '../src/plan.js';
-import { platform } from '../src/platform.js';
-import { peakProgram } from './peak.js';
+import { engineWith } from './limits.js';
 import { type ProductFamily, type ProductPeer, startProducts } from './peers/sgemm.js';
 import { print, printTable, show } from './report.js';
 import { type Quartiles, type Variant, callsWorth, quartiles, takeTurns, timeSlice } from './slices.js';
@@ -58,7 +57,8 @@ export interface GemmMeasurement extends GemmShape {
   readonly variant: Arithmetic;
   readonly threads: number;
   readonly gflops: Quartiles;
-  readonly shareOfPeak?: Quartiles;
+  /** Of the peak of the same arithmetic, measured in the same round. */
+  readonly shareOfPeak: Quartiles;
   /** GFLOP/s that peak and bandwidth allow. */
   readonly roofline: number;
   readonly peers: readonly PeerMeasurement[];
@@ -70,7 +70,7 @@ export interface GemmReport {
 }
 
 /** Batch, inputs, outputs of a layer: from one example to large squares, thin and tiny ones among them. */
-const LAYERS = [
+export const LAYERS = [
   [1, 784, 512],
   [32, 784, 128],
   [32, 784, 512],
@@ -89,7 +89,7 @@ const LAYERS = [
 const TOLERANCE = 1e-4;
 
 /** The products of a layer: Y = X·W, dW = Xᵀ·dY, dX = dY·Wᵀ. */
-const PRODUCTS: Readonly<Record<Layout, (layer: (typeof LAYERS)[number]) => GemmShape>> = {
+export const PRODUCTS: Readonly<Record<Layout, (layer: (typeof LAYERS)[number]) => GemmShape>> = {
   NN: ([batch, inputs, outputs]) => ({ m: batch, n: outputs, k: inputs, transposeA: false, transposeB: false }),
   TN: ([batch, inputs, outputs]) => ({ m: inputs, n: outputs, k: batch, transposeA: true, transposeB: false }),
   NT: ([batch, inputs, outputs]) => ({ m: batch, n: inputs, k: outputs, transposeA: false, transposeB: true }),
@@ -139,12 +139,12 @@ async function measure(
   const differences = await check(shape, own[0]?.product, operands, peers, file);
   const compared = peers.filter((peer) => differences.has(peer));
   const name = ({ name, threads }: ProductPeer) => `${name} ${threads}`;
-  const peakOf = await peakProgram(isa).catch(() => undefined);
   const slices: Variant[] = [
     ...own.map(({ threads, product }) => ({ name: `gradmill ${threads}`, slice: product.slice })),
-    ...options.threads.flatMap((threads) =>
-      peakOf ? { name: `peak ${threads}`, slice: async () => (await peakOf(threads, 0.1)).best } : [],
-    ),
+    ...options.threads.map((threads) => ({
+      name: `peak ${threads}`,
+      slice: async () => (await measurePeak(owner, { threads, isa, strict: variant === 'strict' })) / 1e9,
+    })),
     ...compared.map((peer) => ({ name: name(peer), slice: (seconds: number) => peer.slice(seconds) })),
   ];
   const figures = await takeTurns(slices, options);
@@ -154,17 +154,17 @@ async function measure(
   const rates = (seconds: readonly number[] = []) => seconds.map((s) => (2 * m * n * k) / s / 1e9);
   const ratio = (values: readonly number[], divisors: readonly number[]) =>
     quartiles(values.map((value, i) => value / (divisors[i] ?? NaN)));
-  return limits.map(({ threads, flops, bandwidth }): GemmMeasurement => {
+  return limits.map(({ threads, bandwidth }): GemmMeasurement => {
     const ours = rates(figures.get(`gradmill ${threads}`));
-    const peak = figures.get(`peak ${threads}`);
+    const peak = figures.get(`peak ${threads}`) ?? [];
     return {
       ...shape,
       isa,
       variant,
       threads,
       gflops: quartiles(ours),
-      ...(peak && { shareOfPeak: ratio(ours, peak) }),
-      roofline: roofline(shape, quartiles(peak ?? [flops / 1e9]).median, bandwidth),
+      shareOfPeak: ratio(ours, peak),
+      roofline: roofline(shape, quartiles(peak).median, bandwidth),
       peers: compared
         .filter((peer) => peer.threads === threads)
         .map((peer) => {
@@ -173,15 +173,6 @@ async function measure(
         }),
     };
   });
-}
-
-/** The engine of this process, or WebAssembly beside it. */
-async function engineWith(isa: string): Promise<Engine> {
-  const own = engine();
-  if (own.isas.includes(isa)) return own;
-  const other = platform().loadEngine('wasm', { isa: undefined, threads: undefined, strict: own.strict, module: undefined });
-  await other.ready;
-  return other;
 }
 
 type Operands = Readonly<Record<'a' | 'b', Float32Array>>;
@@ -278,7 +269,7 @@ function cellOf({ gflops, shareOfPeak, peers, ...product }: GemmMeasurement): Ce
   return {
     ...product,
     rate: gflops.median,
-    shareOfPeak: shareOfPeak?.median,
+    shareOfPeak: shareOfPeak.median,
     best: best && { name: best.name, rate: best.gflops.median, ratio: best.ratio.median },
   };
 }
@@ -313,7 +304,7 @@ function printResults(results: readonly GemmMeasurement[]): void {
         variant === 'strict' ? `${isa} strict` : isa,
         `${threads}`,
         range(gflops, show),
-        shareOfPeak ? range(shareOfPeak, (share) => (100 * share).toFixed(0)) : '–',
+        range(shareOfPeak, (share) => (100 * share).toFixed(0)),
         ((100 * gflops.median) / result.roofline).toFixed(0),
         ...(peer ? [range(peer.ratio, (ratio) => ratio.toFixed(2)), show(peer.gflops.median), peer.name] : ['–', '–', '–']),
       ];

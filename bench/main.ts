@@ -30,13 +30,14 @@ import { fairness } from './fairness.js';
 import { arithmetics, gemm, layouts } from './gemm.js';
 import { benchPage, trainingSvg } from './html.js';
 import { hog } from './hog.js';
+import { kernels } from './kernels.js';
+import { WASM_ISA, limits } from './limits.js';
 import { memory } from './memory.js';
-import { WASM_ISA, peakProgram } from './peak.js';
 import { backends, peerFamilies } from './peers/peer.js';
 import { productFamilies } from './peers/sgemm.js';
 import { activations, networkOf, optimizers, predict } from './predict.js';
 import { pruning } from './pruning.js';
-import { load, print, printTable, show, thisMachine } from './report.js';
+import { load, print, thisMachine } from './report.js';
 import { axes, scaling } from './scaling.js';
 import { benchmarkLibrary } from './slices.js';
 import { startup } from './startup.js';
@@ -72,8 +73,8 @@ const flagTable = {
   activation: oneOf(activations, 'NAME', 'after every layer but the last (relu)'),
   optimizer: oneOf(optimizers, 'NAME', `one of ${optimizers.join(', ')} (adam)`),
   check: integer('N', 'random networks that the model is fitted to and tested on (48)', 8, 10_000),
-  rounds: integer('N', 'of all slices, each in a new random order (9; gemm 7)', 1, 1000),
-  seconds: decimal('S', 'of a slice (0.5; gemm 0.05); of one watch in event-loop and fairness (20)', { min: 0, open: true }),
+  rounds: integer('N', 'of all slices, each in a new random order (9; gemm 7, kernels 5)', 1, 1000),
+  seconds: decimal('S', 'of a slice (0.5; gemm 0.05, kernels 0.02); of one watch in event-loop and fairness (20)', { min: 0, open: true }),
   json: text('FILE', 'writes machine, load, versions, command and all figures'),
   compare: text('OLD.json', 'says what has become faster or slower since that run, and what only differs by noise'),
   html: text('FILE', 'draws all figures, as one HTML page; needs: npm install @observablehq/plot linkedom'),
@@ -125,22 +126,15 @@ const commands: Readonly<Record<string, Command>> = {
     takes: ['m', 'n', 'k', 'transpose-a', 'transpose-b', 'layout', 'isa', 'variant', 'peers', 'peer', ...SLICES],
     run: ({ products, ...settings }) => gemm({ ...settings, ...products }),
   },
-  peak: {
-    help: 'float32 operations a second that the cores can do',
-    takes: ['isa', 'threads'],
-    run: async ({ isas, threads }) => {
-      const results = [];
-      for (const isa of isas) {
-        const measure = await peakProgram(isa);
-        for (const count of threads) results.push({ isa, threads: count, ...(await measure(count, 2)) });
-      }
-      print('\nFloat32 operations a second, in GFLOP/s: the least disturbed window, and the median one');
-      printTable([
-        ['isa', 'threads', 'best', 'median'],
-        ...results.map(({ isa, threads, best, median }) => [isa, `${threads}`, show(best), show(median)]),
-      ]);
-      return results;
-    },
+  kernels: {
+    help: 'every op alone at sizes of L1, L2 and memory, against the roofline',
+    takes: ['isa', ...SLICES],
+    run: ({ short, ...settings }) => kernels({ ...settings, ...short }),
+  },
+  limits: {
+    help: 'what the machine can do: multiply-adds in registers, reads of every cache and of memory',
+    takes: ['isa', 'threads', 'seconds'],
+    run: ({ isas, threads, seconds }) => limits({ isas, threads, seconds: Math.max(seconds, 1) }),
   },
   'event-loop': { help: 'how late the event loop comes while a model trains', takes: ['seconds'], run: ({ watch }) => eventLoop(watch) },
   fairness: {
@@ -353,6 +347,8 @@ async function settle(name: string, flags: Flags) {
       networks: flags.check ?? 48,
       seconds: seconds ?? 0.1,
     },
+    /** Of hundreds of short things. */
+    short: { rounds: flags.rounds ?? 5, seconds: seconds ?? 0.02 },
     rounds: flags.rounds ?? 9,
     /** Of one slice. */
     seconds: seconds ?? 0.5,

@@ -4,7 +4,8 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { engine } from '../src/engine.js';
-import { peakProgram } from './peak.js';
+import { measurePeak } from '../src/limits.js';
+import { engineWith } from './limits.js';
 import { type BackendName, type Family, type Greeting, Peer, type PeerFamily, launches, peerFamilies } from './peers/peer.js';
 import { print, printTable, show } from './report.js';
 import { type Quartiles, type Variant, quartiles, takeTurns } from './slices.js';
@@ -32,8 +33,8 @@ export interface Measurement {
   readonly microseconds: Quartiles;
   readonly samplesPerSecond: number;
   readonly gflops: number;
-  /** Of the peak measured in the same round; absent where no C++ compiler could build the program. */
-  readonly shareOfPeak?: Quartiles;
+  /** Of the peak measured in the same round. */
+  readonly shareOfPeak: Quartiles;
   /** Its time over that of each of gradmill's backends in the same round: above 1, gradmill is faster. */
   readonly ratios: Readonly<Partial<Record<BackendName, Quartiles>>>;
   /** Its own time on the fewest threads asked for, over this one. */
@@ -101,10 +102,11 @@ async function compare(workload: Workload, sides: readonly Peer[], options: Trai
   print(`\n${workload.name}: ${describe(workload)}`);
   const contenders = await prepareAll(workload, sides, options, file);
   const isa = sides[0]?.greeting.isa ?? '';
-  const peakOf = await peakProgram(isa).catch(() => undefined);
-  const peaks = peakOf
-    ? options.threads.map((threads) => ({ name: `peak ${threads}`, slice: async () => (await peakOf(threads, 0.1)).best }))
-    : [];
+  const owner = await engineWith(isa);
+  const peaks = options.threads.map((threads) => ({
+    name: `peak ${threads}`,
+    slice: async () => (await measurePeak(owner, { threads, isa })) / 1e9,
+  }));
   const figures = await takeTurns([...contenders, ...peaks], options);
 
   const at = (threads: number) => contenders.filter((contender) => contender.threads === Math.min(threads, contender.limit));
@@ -116,7 +118,7 @@ async function compare(workload: Workload, sides: readonly Peer[], options: Trai
   const [reference = []] = contenders.map(({ check }) => check);
   const results = options.threads.flatMap((threads) => {
     const own = at(threads).filter(({ family }) => options.backends.some((backend) => backend === family));
-    const peak = figures.get(`peak ${threads}`);
+    const peak = figures.get(`peak ${threads}`) ?? [];
     return at(threads).map((contender): Measurement => {
       const { name, who, family, check } = contender;
       const seconds = figures.get(name) ?? [];
@@ -129,7 +131,7 @@ async function compare(workload: Workload, sides: readonly Peer[], options: Trai
         microseconds: quartiles(seconds.map((s) => s * 1e6)),
         samplesPerSecond: workload.batch / median,
         gflops: flops(workload) / median / 1e9,
-        ...(peak && { shareOfPeak: quartiles(seconds.map((s, round) => flops(workload) / s / 1e9 / (peak[round] ?? NaN))) }),
+        shareOfPeak: quartiles(seconds.map((s, round) => flops(workload) / s / 1e9 / (peak[round] ?? NaN))),
         ratios: Object.fromEntries(own.map((backend) => [backend.family, ratio(contender, backend)])),
         speedup: ratio(contenders.find((other) => other.who === who) ?? contender, contender),
         ...(check.length > 0 && { check: check.at(-1) }),
@@ -236,7 +238,7 @@ function printSummary(results: readonly Measurement[], backends: readonly Backen
           result.workload,
           `${result.threads}`,
           show(result.microseconds.median),
-          result.shareOfPeak ? (100 * result.shareOfPeak.median).toFixed(0) : '–',
+          (100 * result.shareOfPeak.median).toFixed(0),
           result.threads === fewest ? '' : range(result.speedup, times),
           ...families.map((family) => against(result, backend, family)),
         ]),

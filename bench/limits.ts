@@ -1,0 +1,54 @@
+// The machine's limits by instruction set and number of threads, of which the other figures of bench/ are shares.
+import { type Engine, engine } from '../src/engine.js';
+import { type Limits, measureLimits } from '../src/limits.js';
+import { platform } from '../src/platform.js';
+import { print, printTable, show } from './report.js';
+
+/** What the WebAssembly engine calls its instruction set. */
+export const WASM_ISA = 'simd128';
+
+let beside: Promise<Engine> | undefined;
+
+/** The engine of this process, or WebAssembly beside it. */
+export async function engineWith(isa: string): Promise<Engine> {
+  const own = engine();
+  if (own.isas.includes(isa)) return own;
+  return (beside ??= startWasm(own.strict));
+}
+
+async function startWasm(strict: boolean): Promise<Engine> {
+  const wasm = platform().loadEngine('wasm', { isa: undefined, threads: undefined, strict, module: undefined });
+  await wasm.ready;
+  return wasm;
+}
+
+interface LimitsOptions {
+  readonly isas: readonly string[];
+  readonly threads: readonly number[];
+  /** Of each measurement. */
+  readonly seconds: number;
+}
+
+export async function limits({ isas, threads, seconds }: LimitsOptions): Promise<Limits[]> {
+  const results: Limits[] = [];
+  for (const isa of isas) {
+    const owner = await engineWith(isa);
+    for (const count of threads) results.push(await measureLimits(owner, { threads: count, isa, seconds }));
+  }
+  print('\nFloat32 multiply-adds in registers, and reads of L1, L2, L3 and memory by all threads together, in the least disturbed moments');
+  printTable([
+    ['isa', 'threads', 'GFLOP/s', ...['L1', 'L2', 'L3', 'memory'].map((level) => `${level}, GB/s`)],
+    ...results.map(({ isa, strict, threads, flops, bandwidth }) => [
+      strict ? `${isa} strict` : isa,
+      `${threads}`,
+      show(flops / 1e9),
+      ...bandwidth.map(({ bytes, perSecond }) => `${show(perSecond / 1e9)} (${sizeOf(bytes)})`),
+    ]),
+  ]);
+  return results;
+}
+
+/** '24 KiB' */
+export function sizeOf(bytes: number): string {
+  return bytes < 2 ** 20 ? `${Math.round(bytes / 2 ** 10)} KiB` : `${Math.round(bytes / 2 ** 20)} MiB`;
+}
