@@ -5,10 +5,12 @@ import { renderPage } from '../src/report/html.js';
 import type { Chart, DotsChart, Section, Table } from '../src/report/section.js';
 import { standaloneSvg } from '../src/report/standalone.js';
 import type { GemmMeasurement } from './gemm.js';
+import type { KernelsReport } from './kernels.js';
 import type { Report } from './compare.js';
 import { type BackendName, backends, type Family } from './peers/peer.js';
 import { predictionCharts, type PredictReport } from './predict.js';
 import { scalingCharts, type ScalingPoint } from './scaling.js';
+import { rooflineCharts } from './roofline.js';
 import type { Quartiles } from './slices.js';
 import type { Measurement } from './training.js';
 import { show } from './report.js';
@@ -55,7 +57,7 @@ const TITLES: Readonly<Record<string, readonly [title: string, claim: string]>> 
   browser: ['In a page of Chromium', 'The same files as in Node, the same workloads.'],
   gemm: ['Matrix products', 'c [m, n] = op(a) · op(b), as dense layers make them.'],
   kernels: ['Kernels', 'Every op against what the machine can do.'],
-  peak: ['Limits of this machine', 'What every share is a share of.'],
+  limits: ['Limits of this machine', 'What every share is a share of.'],
   scaling: ['How cost grows as work grows', 'One of threads, batch, width and depth at a time.'],
   startup: ['Starting', 'Loading, compiling, and what the public calls add to the engine.'],
   predict: ['The model of a step', 'What FLOPs, bytes and barriers say a step takes.'],
@@ -81,6 +83,8 @@ function chartsOf(name: string, result: unknown): Chart[] {
       return scalingCharts(rowsOf<ScalingPoint>(result));
     case 'predict':
       return predictionCharts(result as PredictReport);
+    case 'kernels':
+      return rooflineCharts(result as KernelsReport);
     default:
       return [];
   }

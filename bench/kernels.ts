@@ -24,8 +24,10 @@ export interface KernelMeasurement {
   readonly op: OpName;
   /** What sets it apart from other rows of its op: an activation, a layout; else ''. */
   readonly variant: string;
-  /** '128×64×10', and the level of memory that holds it. */
+  /** '128×64×10' */
   readonly size: string;
+  /** Of memory, that holds its operands. */
+  readonly level: (typeof LEVELS)[number];
   readonly isa: string;
   readonly threads: number;
   /** Float operations of a run, and bytes that it must move. */
@@ -53,6 +55,8 @@ interface Case {
   readonly dims: readonly number[];
   readonly immediates: Readonly<Record<string, number>>;
 }
+
+export const LEVELS = ['L1', 'L2', 'L3', 'memory'] as const;
 
 /** What the limits are measured by. */
 const PROBES: readonly OpName[] = ['multiplyAdd', 'sumWords'];
@@ -114,7 +118,7 @@ async function measureOp(
       const bytes = bytesRead + bytesWritten;
       const { seconds: least, bound } = leastTime(prepared.cost, limit);
       results.push({
-        ...{ op, variant: given.variant, size: `${given.dims.join('×')} ${levelOf(prepared.cost, limit)}`.trim() },
+        ...{ op, variant: given.variant, size: given.dims.join('×'), level: levelOf(prepared.cost, limit) },
         ...{ isa: limit.isa, threads, flops, bytes, intensity: flops / bytes, seconds: quartiles(seconds) },
         ...{ achieved: flops / quartiles(seconds).median, limit: flops / least, bound },
         shareOfLimit: quartiles(seconds.map((s) => least / s)),
@@ -123,10 +127,8 @@ async function measureOp(
   return results;
 }
 
-const LEVELS = ['L1', 'L2', 'L3', 'memory'];
-
 /** As leastTime takes it. */
-function levelOf({ workingSet }: Cost, { bandwidth }: Limits): string {
+function levelOf({ workingSet }: Cost, { bandwidth }: Limits): (typeof LEVELS)[number] {
   return LEVELS[bandwidth.findIndex(({ bytes }) => workingSet <= 2 * bytes)] ?? 'memory';
 }
 
@@ -287,12 +289,14 @@ function coprime(rows: number): number {
 function printResults(results: readonly KernelMeasurement[]): void {
   print('\nEvery op, and its share of the roofline: least time ÷ time');
   printTable([
-    ['op', '', 'size', 'isa', 'threads', 'bytes', 'FLOP a byte', 'µs', 'GFLOP/s', 'GB/s', 'bound by', '% of limit (quartiles)'],
-    ...results.map(({ op, variant, size, isa, threads, bytes, flops, intensity, seconds, bound, shareOfLimit: { low, median, high } }) => [
-      ...[op, variant, size, isa, `${threads}`, sizeOf(bytes), show(intensity), show(seconds.median * 1e6)],
-      ...[flops === 0 ? '–' : show(flops / seconds.median / 1e9), show(bytes / seconds.median / 1e9), bound],
-      `${percent(median)} (${percent(low)}–${percent(high)})`,
-    ]),
+    ['op', '', 'size', 'in', 'isa', 'threads', 'bytes', 'FLOP a byte', 'µs', 'GFLOP/s', 'GB/s', 'bound by', '% of limit (quartiles)'],
+    ...results.map(
+      ({ op, variant, size, level, isa, threads, bytes, flops, intensity, seconds, bound, shareOfLimit: { low, median, high } }) => [
+        ...[op, variant, size, level, isa, `${threads}`, sizeOf(bytes), show(intensity), show(seconds.median * 1e6)],
+        ...[flops === 0 ? '–' : show(flops / seconds.median / 1e9), show(bytes / seconds.median / 1e9), bound],
+        `${percent(median)} (${percent(low)}–${percent(high)})`,
+      ],
+    ),
   ]);
 }
 

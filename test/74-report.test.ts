@@ -138,6 +138,7 @@ describe('a chart', () => {
       fc.record({ type: fc.constant('ridges' as const), title: text, x: axis, rows: fc.array(fc.record({ name: text, low: number, high: number, counts: fc.array(fc.nat(), { maxLength: 5 }) }), { maxLength: 4 }) }), // prettier-ignore
       fc.record({ type: fc.constant('matrix' as const), title: text, x: axis, y: axis, values: fc.array(fc.array(number, { maxLength: 4 }), { maxLength: 4 }), diverging: fc.boolean() }), // prettier-ignore
       fc.record({ type: fc.constant('bars' as const), title: text, x: axis, y: axis, groups: fc.array(fc.record({ name: text, values: fc.array(fc.record({ label: text, value: number, low: number, high: number }), { maxLength: 3 }) }), { maxLength: 3 }) }), // prettier-ignore
+      fc.record({ type: fc.constant('roofline' as const), title: text, x: axis, y: axis, peak: fc.record({ name: text, value: number }), bandwidths: fc.array(fc.record({ name: text, value: number }), { maxLength: 4 }), points: fc.array(fc.record({ name: text, x: number, y: number }), { maxLength: 6 }) }), // prettier-ignore
       fc.record({ type: fc.constant('path' as const), title: text, x: axis, y: axis, loss: fc.constant({ xs: [0, 1, 2], ys: [0, 1], values: [[1, 2, 3], [2, NaN, 9]] }), paths: fc.array(fc.record({ name: text, points }), { maxLength: 3 }) }), // prettier-ignore
     );
     await fc.assert(

@@ -163,6 +163,25 @@ const dots: Chart = {
   })),
 };
 
+const roofline: Chart = {
+  type: 'roofline',
+  title: 'Ops whose operands lie in L2',
+  x: { label: 'float operations a byte', scale: 'log' },
+  y: { label: 'GFLOP/s', scale: 'log' },
+  peak: { name: 'peak, 104 GFLOP/s', value: 104 },
+  bandwidths: [{ name: 'L1 (16 KiB), 168 GB/s', value: 168 }, { name: 'L2 (256 KiB), 97 GB/s', value: 97 }, { name: 'memory (128 MiB), 21 GB/s', value: 21 }], // prettier-ignore
+  points: [
+    { name: 'gemm NN 128×512×512', x: 73, y: 98 },
+    { name: 'gemm TN 128×512×512', x: 72, y: 97 },
+    { name: 'activate tanh', x: 4.9, y: 41 },
+    { name: 'softmax', x: 3.6, y: 28 },
+    { name: 'adam', x: 0.46, y: 22 },
+    { name: 'addBias', x: 0.125, y: 9 },
+    { name: 'fill', x: 0, y: 0 },
+  ],
+  caption: 'Medians of 5 rounds.',
+};
+
 export const charts: readonly Chart[] = [
   lossCurves,
   ticket,
@@ -176,6 +195,7 @@ export const charts: readonly Chart[] = [
   bars,
   plain,
   dots,
+  roofline,
 ];
 
 const vanishing: Section = {

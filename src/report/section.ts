@@ -122,14 +122,26 @@ export interface DotsChart extends ChartBase {
   }[];
 }
 
-export type Chart = LinesChart | StripChart | RidgesChart | MatrixChart | PathChart | BarsChart | DotsChart;
-
 /** Rows of text, as wide as they are. Columns of numbers are set to the right. */
 export interface Table {
   readonly title: string;
   readonly columns: readonly string[];
   readonly rows: readonly (readonly string[])[];
 }
+
+/** Rates against operations a byte, under a machine's ceilings (Williams, Waterman, Patterson 2009); both axes are logarithmic. */
+export interface RooflineChart extends ChartBase {
+  readonly type: 'roofline';
+  readonly x: Axis;
+  readonly y: Axis;
+  /** Operations a second, in the unit of y. */
+  readonly peak: { readonly name: string; readonly value: number };
+  /** Bytes a second, in the unit of y for one operation a byte. */
+  readonly bandwidths: readonly { readonly name: string; readonly value: number }[];
+  readonly points: readonly { readonly name: string; readonly x: number; readonly y: number }[];
+}
+
+export type Chart = LinesChart | StripChart | RidgesChart | MatrixChart | PathChart | BarsChart | DotsChart | RooflineChart;
 
 export interface Section {
   /** Of the page's anchor: letters, digits, '-'; one a report. */
