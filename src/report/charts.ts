@@ -774,7 +774,7 @@ function drawRoofline(chart: RooflineChart, picture: Picture, library: Plotting)
   });
   const places = shown.map(({ name, x: intensity, y: rate }) => ({
     name: clean(name),
-    title: `${clean(name)}: ${formatNumber(rate, 3)} ${yAxis.label} at ${formatNumber(intensity, 3)}`,
+    title: clean(`${name}: ${formatNumber(rate, 3)} ${yAxis.label} at ${formatNumber(intensity, 3)}`),
     at: left + shareOf(intensity, x) * (picture.width - left - right),
     up: top + (1 - shareOf(rate, y)) * frameHeight,
   }));
