@@ -2,7 +2,8 @@
 // level of the caches holds. Figures of kernels and steps are shares of these.
 import type { Engine } from './engine.js';
 import type { OpName } from './ops.js';
-import { ALIGNMENT, Plan, Tensor } from './plan.js';
+import { ALIGNMENT, FEED, Plan, Tensor } from './plan.js';
+import { FLOAT64, viewOf } from './tensor.js';
 
 export interface Limits {
   readonly threads: number;
@@ -33,7 +34,7 @@ export interface LimitOptions {
 }
 
 /**
- * The limits of so many threads: each the fastest of many windows of a few milliseconds, which is the least disturbed one. Caches
+ * The limits of so many threads: each the fastest of many windows of about a millisecond, which is the least disturbed one. Caches
  * whose sizes the engine does not know are taken to be small. Where an engine has no threads and runs take turns with a page,
  * the figures are what those turns leave.
  * @throws GradmillError 'out-of-memory' where four times the last cache, or 64 MiB, cannot be had
@@ -94,9 +95,8 @@ function reads(bytes: number, threads: number): Probe {
   return { op: 'sumWords', dims: [threads, bytes / 4 / threads], times, work: bytes * times };
 }
 
-/** Instructions in a short window, of which some are undisturbed on a busy machine, and in a long one, which starting a run costs little. */
-const [SHORT, LONG] = [2, 8];
-const LEAST_ROUNDS = 2;
+/** Of all probes, in one run. */
+const BATCHES = 4;
 
 /** The highest rate of each probe: work a second. They take turns, so that a disturbance of some milliseconds spoils none of them. */
 async function fastest(
@@ -117,24 +117,23 @@ async function fastest(
     if (op === 'multiplyAdd') plan.emit(op, dims, { y: place('y', dims, 'f32') }, { times, factor: 0.5 });
     else plan.emit(op, dims, { y: place('y', dims.slice(0, 1), 'u32'), x: place('x', dims, 'u32') }, { times });
   }
-  const arena = engine.allocate(end);
+  const memories = [engine.allocate(end), engine.allocate(8 * BATCHES * probes.length)] as const;
+  const [arena, times] = memories;
   try {
     // Untouched memory is a single page of zeros.
     arena.bytes().fill(1, ALIGNMENT);
     const program = engine.load(arena, plan.encode(), { isa, strict, threads });
-    const rates = probes.map(() => 0);
-    for (let round = 0; round < LEAST_ROUNDS || performance.now() < deadline; round++)
-      for (const length of [SHORT, LONG])
-        for (const [i, { work, times }] of probes.entries()) {
-          // What is read once takes long enough.
-          const steps = times === 1 ? length / SHORT : length;
-          const started = performance.now();
-          await program.start(i, i + 1, 0, steps, 1);
-          rates[i] = Math.max(rates[i] ?? 0, (1000 * work * steps) / (performance.now() - started));
-        }
+    program.feed(FEED.times, times.handle, FLOAT64, BATCHES, probes.length);
+    const least = probes.map(() => Infinity);
+    do {
+      times.bytes().fill(0);
+      await program.start(0, probes.length, 0, BATCHES, 1);
+      const nanoseconds = viewOf(FLOAT64, times.bytes(), BATCHES * probes.length);
+      nanoseconds.forEach((time, i) => (least[i % probes.length] = Math.min(least[i % probes.length] ?? 0, time)));
+    } while (performance.now() < deadline);
     program.release?.();
-    return rates;
+    return probes.map(({ work }, i) => (1e9 * work) / (least[i] ?? NaN));
   } finally {
-    arena.release();
+    for (const memory of memories) memory.release();
   }
 }
