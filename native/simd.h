@@ -255,7 +255,8 @@ struct F {
   static GRADMILL_INLINE F set(float x) { return {_mm512_set1_ps(x)}; }
   static GRADMILL_INLINE F zero() { return {_mm512_setzero_ps()}; }
   GRADMILL_INLINE void store(float* p) const { _mm512_storeu_ps(p, v); }
-  static GRADMILL_INLINE __mmask16 first(int n) { return static_cast<__mmask16>((1u << n) - 1u); }
+  // A shift by 32 would be one by 0.
+  static GRADMILL_INLINE __mmask16 first(int n) { return static_cast<__mmask16>(n >= lanes ? 0xFFFFu : (1u << n) - 1u); }
   static GRADMILL_INLINE F loadPartial(const float* p, int n) { return {_mm512_maskz_loadu_ps(first(n), p)}; }
   GRADMILL_INLINE void storePartial(float* p, int n) const { _mm512_mask_storeu_ps(p, first(n), v); }
 };

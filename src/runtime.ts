@@ -112,6 +112,8 @@ export class Runtime {
   #arena: EngineMemory | undefined;
   #arenaBytes = 0;
   #stateEnd = 0;
+  /** Moments are zero until there is a plan that updates. */
+  #momentsUsed = false;
   #plans = new Map<PlanKind, LoadedPlan>();
   readonly #measurements = new Map<string, Measurement>();
   #epochProgram: EngineProgram | undefined;
@@ -267,6 +269,7 @@ export class Runtime {
     }
     const end = plan.finish(this.#stateEnd, { fuse: training?.fuse ?? true });
     this.#reserve(end);
+    this.#momentsUsed ||= updates;
     return { plan, program: this.#load(plan), gathers, lossGradients, outputs: [x, ...outputs], measured, measures };
   }
 
@@ -444,6 +447,7 @@ export class Runtime {
       for (const moment of training.optimizer.moments) range(moment, [new Tensor(moment, [elements], 'state')]);
     }
     const arena = this.engine.allocate(end);
+    this.#momentsUsed &&= training === this.#training;
     // What is kept lies before the rest, in the same order in every arena.
     if (this.#arena) {
       arena.bytes().set(this.#arena.bytes().subarray(ALIGNMENT, weightsEnd), ALIGNMENT);
@@ -478,11 +482,11 @@ export class Runtime {
     if (bytes <= this.#arenaBytes) return;
     const arena = this.engine.allocate(bytes);
     const old = this.#memory.bytes();
-    // All but gradients, which every plan writes before it reads them.
+    // All but gradients, which every plan writes before it reads them, and zeros: a page that is read takes memory.
     const gradients = this.#ranges.get('g');
     const [from, to] = gradients ? [gradients.offset, gradients.offset + gradients.bytes(1)] : [this.#stateEnd, this.#stateEnd];
     arena.bytes().set(old.subarray(0, from));
-    arena.bytes().set(old.subarray(to, this.#stateEnd), to);
+    if (this.#momentsUsed) arena.bytes().set(old.subarray(to, this.#stateEnd), to);
     this.#replaceArena(arena, bytes);
   }
 

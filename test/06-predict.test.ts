@@ -179,7 +179,8 @@ describe('memory, in a process of its own', () => {
 
   test('the data of a fit is let go when it has ended', async () => {
     const [during, after, again] = await measure(`
-      const large = tensor(new Uint8Array(784 * 100_000), [100_000, 784]);
+      // Written to, so that its pages are there before.
+      const large = tensor(new Uint8Array(784 * 100_000).fill(1), [100_000, 784]);
       const labels = new Uint8Array(100_000);
       await model.fit(x, y);
       const before = memory();

@@ -103,7 +103,7 @@ const lastLines = ({ out }: Run, count: number): string[] => out.trimEnd().split
 
 describe('command lines', () => {
   test.each<[string, RegExp]>([
-    ['', /^gradmill: a command is needed: train, doctor, predict, info, report, build/],
+    ['', /^gradmill: a command is needed: train, doctor, predict, info, report, bench, build/],
     ['trian mnist', /unknown command 'trian', did you mean 'train'\?/],
     ['--helpp', /unknown command '--helpp'/],
     ['train', /train needs data: 'mnist', or a CSV file/],
