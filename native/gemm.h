@@ -4,24 +4,21 @@
 // (beta 0: zero, c is not read), then c = c + (alpha·a)·b for k ascending, one fma or one multiply and one add each. So
 // neither blocking, nor threads, nor the rest of the matrix changes a bit.
 //
-//   for jc in n by nc:  for pc in k by kc:  pack b[kc, nc] into panels of nr columns (or use it in place)
+//   for jc in n by nc:  for pc in k by kc:  pack b[kc, nc] into panels of nr columns (before, or by the first tile that reads it, or not)
 //     for ic in m by mc:  pack a[mc, kc] into panels of mr rows (or use it in place)
 //       for jr in nc by nr:  for ir in mc by mr:  micro-kernel: mr × nr accumulators over kc
 #pragma once
 #include "kernels.h"
-#include "simd.h"
+#include "reduce.h"
 
 namespace gradmill {
 namespace {
 
 constexpr int mr = gemmRows, nr = gemmVectors * F::lanes;
 // A panel of b (kc·nr floats) takes most of L1 while mc rows of a pass it, and those, packed, a third of L2: a neighbour on
-// the same core has the rest.
-constexpr size_t kc = nr > 16 ? 8192 / nr : 400, mc = 16 * mr, nc = 1024;
-// A thin product (m ≤ 3) runs this many vectors side by side to hide the latency of fma.
-constexpr int thinVectors = 8;
-constexpr size_t gemmScratch =
-    (mc * kc + kc * (nc + thinVectors * F::lanes) + size_t(mr) * thinVectors * F::lanes + 2 * F::lanes) * sizeof(float);
+// the same core has the rest. Tiles of 16 lanes take so long that a panel from L2 comes in time, and longer sums save passes over c.
+constexpr size_t kc = F::lanes == 16 ? 512 : 400, mc = (F::lanes == 16 ? 10 : 16) * mr, nc = 1024;
+constexpr size_t gemmScratch = (mc * kc + kc * (nc + nr) + size_t(mr) * nr + 2 * F::lanes) * sizeof(float);
 
 constexpr size_t smaller(size_t a, size_t b) { return a < b ? a : b; }
 
@@ -32,9 +29,11 @@ struct View {
   size_t stride;
 };
 
-// c[R, V·lanes] += a[R, depth]·b[depth, V·lanes]; b's rows are `ldb` apart. fresh: c starts from zero.
-template <int R, int V, bool columnsOfA>
-static inline void microKernel(size_t depth, View a, const float* __restrict b, size_t ldb, float* __restrict c, size_t ldc, bool fresh) {
+// c[R, V·lanes] += a[R, depth]·b[depth, V·lanes]; b's rows are `ldb` apart. fresh: c starts from zero. packs: what is read of b is
+// written to `packed`, row behind row.
+template <int R, int V, bool columnsOfA, bool packs>
+static inline void microKernel(size_t depth, View a, const float* __restrict b, size_t ldb, float* __restrict c, size_t ldc, bool fresh,
+                               float* __restrict packed) {
   F sum[R][V];
   if (fresh) {
 #pragma GCC unroll 32
@@ -47,27 +46,37 @@ static inline void microKernel(size_t depth, View a, const float* __restrict b, 
 #pragma GCC unroll 8
       for (int j = 0; j < V; j++) sum[i][j] = F::load(c + i * ldc + j * F::lanes);
   }
-  const float* rows[R];
+  constexpr int pointers = columnsOfA ? 1 : (R + rowsAPointer - 1) / rowsAPointer;
+  const float* rows[pointers];
 #pragma GCC unroll 32
-  for (int i = 0; i < R; i++) rows[i] = a.data + i * a.stride;
+  for (int i = 0; i < pointers; i++) rows[i] = a.data + i * rowsAPointer * a.stride;
   const auto accumulate = [&](size_t strideA, size_t strideB) GRADMILL_INLINE_LAMBDA {
 #pragma GCC unroll gemmUnroll
     for (size_t p = 0; p < depth; p++) {
       F column[V];
 #pragma GCC unroll 8
-      for (int j = 0; j < V; j++) column[j] = F::load(b + j * F::lanes);
+      for (int j = 0; j < V; j++) {
+        column[j] = F::load(b + j * F::lanes);
+        if (packs) column[j].store(packed + j * F::lanes);
+      }
 #pragma GCC unroll 32
       for (int i = 0; i < R; i++) {
-        const F broadcast = F::set(columnsOfA ? a.data[i] : rows[i][p]);
+        const F broadcast = F::set(columnsOfA          ? rows[0][i]
+                                   : rowsAPointer == 1 ? rows[i][p]
+                                                       : rows[i / rowsAPointer][i % rowsAPointer * a.stride]);
 #pragma GCC unroll 8
         for (int j = 0; j < V; j++) sum[i][j] = fma(broadcast, column[j], sum[i][j]);
       }
       b += strideB;
-      if (columnsOfA) a.data += strideA;
+      if (packs) packed += V * F::lanes;
+      if (columnsOfA) rows[0] += strideA;
+      if (!columnsOfA && rowsAPointer > 1)
+#pragma GCC unroll 32
+        for (int i = 0; i < pointers; i++) rows[i] = opaque(rows[i] + 1);
     }
   };
   // Panels side by side: constants instead of registers.
-  if (columnsOfA && a.stride == R && ldb == V * F::lanes)
+  if (columnsOfA && a.stride == R && ldb == V * F::lanes && !packs)
     accumulate(R, V * F::lanes);
   else
     accumulate(a.stride, ldb);
@@ -77,28 +86,65 @@ static inline void microKernel(size_t depth, View a, const float* __restrict b, 
     for (int j = 0; j < V; j++) sum[i][j].store(c + i * ldc + j * F::lanes);
 }
 
-// The last columns of c, when they fill no register tile: the same kernel on a copy.
+// The last columns of c, when they fill no register tile: the same kernel on a copy. b's rows are whole vectors all the same.
 template <int R, int V, bool columnsOfA>
 static void edgeKernel(size_t depth, View a, const float* b, size_t ldb, float* c, size_t ldc, size_t columns, bool fresh, float* tile) {
   constexpr size_t width = V * F::lanes;
-  for (int i = 0; i < R && !fresh; i++)
-    for (size_t j = 0; j < width; j++) tile[i * width + j] = j < columns ? c[i * ldc + j] : 0.0f;
-  microKernel<R, V, columnsOfA>(depth, a, b, ldb, tile, width, fresh);
-  for (int i = 0; i < R; i++)
-    for (size_t j = 0; j < columns; j++) c[i * ldc + j] = tile[i * width + j];
+  if constexpr (V > 1 && halvesEdges) {
+    if (columns <= F::lanes) return edgeKernel<R, 1, columnsOfA>(depth, a, b, ldb, c, ldc, columns, fresh, tile);
+  }
+  const auto eachVector = [&](auto move) GRADMILL_INLINE_LAMBDA {
+    for (int i = 0; i < R; i++)
+      for (size_t j = 0; j < columns; j += F::lanes) move(tile + i * width + j, c + i * ldc + j, int(smaller(columns - j, F::lanes)));
+  };
+  if (!fresh) eachVector([](float* in, const float* out, int count) { F::loadPartial(out, count).store(in); });
+  microKernel<R, V, columnsOfA, false>(depth, a, b, ldb, tile, width, fresh, nullptr);
+  eachVector([](const float* in, float* out, int count) { F::load(in).storePartial(out, count); });
 }
 
-// Turns the run-time number of rows into the kernel's compile-time R.
-template <int R, int V, bool columnsOfA>
-static inline void kernelOfRows(int rows, size_t depth, View a, const float* b, size_t ldb, float* c, size_t ldc, size_t columns,
-                                bool fresh, float* tile) {
-  if constexpr (R > 1) {
-    if (rows < R) return kernelOfRows<R - 1, V, columnsOfA>(rows, depth, a, b, ldb, c, ldc, columns, fresh, tile);
+// A block of c that is computed as its transpose: t[R, V·lanes] in `tile`, whose element (i, j) is c's (j, i).
+template <int R, int V>
+static inline void moveTransposed(float* tile, float* c, size_t ldc, size_t columns, bool in) {
+  constexpr size_t width = V * F::lanes;
+  for (size_t i = 0; i < R; i += F::lanes) {
+    const int here = int(smaller(R - i, F::lanes));
+    for (size_t j = 0; j < columns; j += F::lanes) {
+      const size_t rows = smaller(columns - j, F::lanes);
+      F block[F::lanes];
+#pragma GCC unroll 16
+      for (int r = 0; r < F::lanes; r++)
+        block[r] = in ? (size_t(r) < rows ? F::loadPartial(c + (j + r) * ldc + i, here) : F::zero())
+                      : (r < here ? F::load(tile + (i + r) * width + j) : F::zero());
+      transpose(block);
+#pragma GCC unroll 16
+      for (int r = 0; r < F::lanes; r++) {
+        if (in && r < here) block[r].store(tile + (i + r) * width + j);
+        if (!in && size_t(r) < rows) block[r].storePartial(c + (j + r) * ldc + i, here);
+      }
+    }
   }
-  if (columns >= size_t(V) * F::lanes)
-    microKernel<R, V, columnsOfA>(depth, a, b, ldb, c, ldc, fresh);
-  else
-    edgeKernel<R, V, columnsOfA>(depth, a, b, ldb, c, ldc, columns, fresh, tile);
+}
+
+// Turns the run-time number of rows into the kernel's compile-time R. packed: null, or where to write what is read of b.
+template <int R, int V, bool columnsOfA, bool sideways>
+static inline void kernelOfRows(int rows, size_t depth, View a, const float* b, size_t ldb, float* c, size_t ldc, size_t columns,
+                                bool fresh, float* tile, float* packed) {
+  if constexpr (R > 1) {
+    if (rows < R) return kernelOfRows<R - 1, V, columnsOfA, sideways>(rows, depth, a, b, ldb, c, ldc, columns, fresh, tile, packed);
+  }
+  if constexpr (sideways && V > 1) {
+    if (columns <= F::lanes) return kernelOfRows<R, 1, columnsOfA, true>(rows, depth, a, b, ldb, c, ldc, columns, fresh, tile, nullptr);
+  }
+  if constexpr (sideways) {
+    if (!fresh) moveTransposed<R, V>(tile, c, ldc, columns, true);
+    microKernel<R, V, columnsOfA, false>(depth, a, b, ldb, tile, V * F::lanes, fresh, nullptr);
+    return moveTransposed<R, V>(tile, c, ldc, columns, false);
+  }
+  if (columns < size_t(V) * F::lanes) return edgeKernel<R, V, columnsOfA>(depth, a, b, ldb, c, ldc, columns, fresh, tile);
+  if constexpr (packsOnTheWay) {
+    if (packed) return microKernel<R, V, columnsOfA, true>(depth, a, b, ldb, c, ldc, fresh, packed);
+  }
+  microKernel<R, V, columnsOfA, false>(depth, a, b, ldb, c, ldc, fresh, nullptr);
 }
 
 // out[p·width + i] = alpha·source(i, p) for i < count, zero up to width. `along`: stride from i to i + 1, `across`: from p to
@@ -155,6 +201,8 @@ struct RowTiles {
   size_t count, base, larger;
   RowTiles(size_t rows, size_t most) : count((rows + most - 1) / most), base(rows / count), larger(rows % count) {}
   size_t rows(size_t tile) const { return base + (tile < larger); }
+  // Of those before it.
+  size_t first(size_t tile) const { return tile * base + smaller(tile, larger); }
 };
 
 // What follows the product on a finished block of c; see elementwise.h.
@@ -179,15 +227,16 @@ static inline void prefetchTile(const float* c, size_t ldc) {
 }
 
 // One block of c on one thread, by register tiles of R rows and V vectors. The epilogue is called as
-// (c, ldc, row, column, rows, columns) on each finished block while it is in L1.
-template <int R, int V, bool columnsOfA, class Epilogue>
+// (c, ldc, row, column, rows, columns) on each finished block while it is in L1. sideways: element (i, j) lies at c[j·ldc + i].
+template <int R, int V, bool columnsOfA, bool sideways = false, class Epilogue>
 static void gemmBlock(const GemmArguments& g, Packing packing, char* scratch, const Epilogue& epilogue) {
   constexpr size_t width = V * F::lanes;
   float* packedA = reinterpret_cast<float*>(scratch);
   float* packedB = packedA + mc * kc + F::lanes;
-  float* edge = packedB + kc * (nc + thinVectors * F::lanes) + F::lanes;
+  float* edge = packedB + kc * (nc + nr) + F::lanes;
   const size_t aRow = g.transposeA ? 1 : g.lda, aColumn = g.transposeA ? g.lda : 1;
   const size_t bRow = g.transposeB ? 1 : g.ldb, bColumn = g.transposeB ? g.ldb : 1;
+  const RowTiles tiles(g.m, R), blocks(tiles.count, mc / R);
   for (size_t jc = 0; jc < g.n; jc += nc) {
     const size_t columns = smaller(nc, g.n - jc);
     size_t pc = 0;
@@ -199,35 +248,52 @@ static void gemmBlock(const GemmArguments& g, Packing packing, char* scratch, co
       const bool fresh = g.beta == 0.0f && pc == 0, last = pc + depth >= g.k;
       const float* b = g.b + pc * bRow + jc * bColumn;
       // The kernel reads whole vectors: the last panel is packed even if the others are read in place.
-      const size_t firstPacked = packing.b ? 0 : columns / width * width;
+      const size_t wholePanels = columns / width * width;
+      const bool onTheWay = packsOnTheWay && packing.b && !g.transposeB && g.k > 64;
+      const size_t firstPacked = packing.b && !onTheWay ? 0 : wholePanels;
       for (size_t j = firstPacked; j < columns; j += width)
         packPanel(b + j * bColumn, bColumn, bRow, smaller(width, columns - j), width, depth, 1.0f, packedB + j * kc);
-      for (size_t ic = 0; ic < g.m; ic += mc) {
-        const size_t rows = smaller(mc, g.m - ic);
-        const RowTiles tiles(rows, R);
+      for (size_t block = 0; block < blocks.count; block++) {
+        const size_t firstTile = blocks.first(block), tileCount = blocks.rows(block), ic = tiles.first(firstTile);
+        const size_t rows = tiles.first(firstTile + tileCount) - ic;
         const float* a = g.a + ic * aRow + pc * aColumn;
+        const auto rowOf = [&](size_t t) { return tiles.first(firstTile + t) - ic; };
         if (packing.a)
-          for (size_t t = 0, i = 0; t < tiles.count; i += tiles.rows(t++))
-            packPanel(a + i * aRow, aRow, aColumn, tiles.rows(t), tiles.rows(t), depth, g.alpha, packedA + i * depth);
-        float* c = g.c + ic * g.ldc + jc;
-        const auto tile = [&](size_t t, size_t i, size_t jr) GRADMILL_INLINE_LAMBDA {
-          const bool packed = jr >= firstPacked;
-          const View view = packing.a ? View{packedA + i * depth, tiles.rows(t)} : View{a + i * aRow, g.lda};
-          kernelOfRows<R, V, columnsOfA>(int(tiles.rows(t)), depth, view, packed ? packedB + jr * kc : b + jr, packed ? width : g.ldb,
-                                         c + i * g.ldc + jr, g.ldc, columns - jr, fresh, edge);
+          for (size_t t = 0; t < tileCount; t++) {
+            const size_t height = tiles.rows(firstTile + t);
+            packPanel(a + rowOf(t) * aRow, aRow, aColumn, height, height, depth, g.alpha, packedA + rowOf(t) * depth);
+          }
+        const size_t cRow = sideways ? 1 : g.ldc, cColumn = sideways ? g.ldc : 1;
+        float* c = g.c + ic * cRow + jc * cColumn;
+        const auto tile = [&](size_t t, size_t jr) GRADMILL_INLINE_LAMBDA {
+          const size_t i = rowOf(t), height = tiles.rows(firstTile + t);
+          const bool packsNow = onTheWay && firstTile + t == 0 && jr < wholePanels;
+          const bool packed = packsNow ? false : packing.b || jr >= wholePanels;
+          const View view = packing.a ? View{packedA + i * depth, height} : View{a + i * aRow, g.lda};
+          float* panel = packedB + jr * kc;
+          kernelOfRows<R, V, columnsOfA, sideways>(
+              int(height), depth, view, packed ? panel : b + jr, packed ? width : g.ldb, c + i * cRow + jr * cColumn, g.ldc,
+              sideways ? smaller(width, columns - jr) : columns - jr, fresh, edge, packsNow ? panel : nullptr);
         };
+        if (sideways) {
+          for (size_t jr = 0; jr < columns; jr += width) {
+            for (size_t t = 0; t < tileCount; t++) tile(t, jr);
+            if (Epilogue::present && last) epilogue(c + jr * g.ldc, g.ldc, jc + jr, ic, smaller(width, columns - jr), rows);
+          }
+          continue;
+        }
         // Where all of b's block lies in L1, c is written along its rows.
-        if (columns * depth <= 4096) {
-          for (size_t t = 0, i = 0; t < tiles.count; i += tiles.rows(t++)) {
-            for (size_t jr = 0; jr < columns; jr += width) tile(t, i, jr);
-            if (Epilogue::present && last) epilogue(c + i * g.ldc, g.ldc, ic + i, jc, tiles.rows(t), columns);
+        if (columns * depth <= 6144) {
+          for (size_t t = 0; t < tileCount; t++) {
+            for (size_t jr = 0; jr < columns; jr += width) tile(t, jr);
+            if (Epilogue::present && last) epilogue(c + rowOf(t) * g.ldc, g.ldc, ic + rowOf(t), jc, tiles.rows(firstTile + t), columns);
           }
           continue;
         }
         for (size_t jr = 0; jr < columns; jr += width) {
-          for (size_t t = 0, i = 0; t < tiles.count; i += tiles.rows(t++)) {
-            prefetchTile<R, width>(t + 1 < tiles.count ? c + (i + tiles.rows(t)) * g.ldc + jr : c + jr + width, g.ldc);
-            tile(t, i, jr);
+          for (size_t t = 0; t < tileCount; t++) {
+            prefetchTile<R, width>(t + 1 < tileCount ? c + rowOf(t + 1) * g.ldc + jr : c + jr + width, g.ldc);
+            tile(t, jr);
           }
           if (Epilogue::present && last) epilogue(c + jr, g.ldc, ic, jc + jr, rows, smaller(width, columns - jr));
         }
@@ -263,11 +329,18 @@ GRADMILL_INLINE void addTransposed(F* sum, const float* a, size_t lda, const flo
   }
 }
 
+struct Yes {
+  constexpr operator bool() const { return true; }
+};
+struct No {
+  constexpr operator bool() const { return false; }
+};
+
 // A few rows of a times rows of b: to pack b would take longer than the product.
 template <int R, class Epilogue>
 static void thinTransposed(const GemmArguments& g, const Epilogue& epilogue) {
-  constexpr size_t groups = R < 4 ? 4 / R : 1;  // of sums side by side, to hide the latency of fma
-  constexpr size_t line = 16;                   // floats of a cache line, used up before others evict it
+  constexpr size_t most = F::lanes == 16 ? 2 : 4, groups = R < most ? most / R : 1;  // of sums side by side, to hide the latency of fma
+  constexpr size_t line = 16;  // floats of a cache line, used up before others evict it
   constexpr size_t width = groups * F::lanes;
   const float* a = g.a;
   for (size_t j = 0; j < g.n; j += width) {
@@ -297,6 +370,43 @@ static void thinTransposed(const GemmArguments& g, const Epilogue& epilogue) {
   }
 }
 
+// c[R, n] += a[R, k]·b[k, n], a few rows times many: a few rows of b at a time from end to end, as a stream from memory wants it,
+// while c stays in L1.
+template <int R, class Epilogue>
+static void thinRows(const GemmArguments& g, const Epilogue& epilogue) {
+  constexpr size_t group = vectorRegisters / 2 / R >= 8   ? 8
+                           : vectorRegisters / 2 / R >= 4 ? 4
+                                                          : 2;  // rows of b, whose factors stay in registers
+  const auto add = [&](size_t p, size_t depth, auto whole) GRADMILL_INLINE_LAMBDA {
+    const float* b = g.b + p * g.ldb;
+    const bool fresh = g.beta == 0.0f && p == 0;
+    F factors[R][group];
+#pragma GCC unroll 8
+    for (int i = 0; i < R; i++)
+#pragma GCC unroll 8
+      for (size_t q = 0; q < group; q++)
+        if (whole || q < depth) factors[i][q] = F::set(g.a[i * g.lda + p + q]);
+    forVectors(g.n, [&](size_t j, int count) {
+      F sum[R];
+#pragma GCC unroll 8
+      for (int i = 0; i < R; i++) sum[i] = fresh ? F::zero() : F::loadPartial(g.c + i * g.ldc + j, count);
+#pragma GCC unroll 8
+      for (size_t q = 0; q < group; q++) {
+        if (!whole && q >= depth) break;
+        const F row = F::loadPartial(b + q * g.ldb + j, count);
+#pragma GCC unroll 8
+        for (int i = 0; i < R; i++) sum[i] = fma(factors[i][q], row, sum[i]);
+      }
+#pragma GCC unroll 8
+      for (int i = 0; i < R; i++) sum[i].storePartial(g.c + i * g.ldc + j, count);
+    });
+  };
+  size_t p = 0;
+  for (; p + group <= g.k; p += group) add(p, group, Yes());
+  if (p < g.k || g.k == 0) add(p, g.k - p, No());
+  if (Epilogue::present) epilogue(g.c, g.ldc, 0, 0, R, g.n);
+}
+
 template <class Epilogue>
 static void gemm(const GemmArguments& given, char* scratch, const Epilogue& epilogue) {
   GemmArguments g = given;
@@ -313,11 +423,9 @@ static void gemm(const GemmArguments& given, char* scratch, const Epilogue& epil
       return gemm(t, scratch, Sideways<Epilogue>{epilogue});
     }
   }
-  // Packing pays once enough columns use a again, and enough rows b, over a depth whose columns overflow L1. Below that rows of a
-  // are read in place, unless the kernel would need more row pointers than there are registers.
-  const bool deep = g.k > 64, manyRows = mr > 8;
-  const bool packsA =
-      g.transposeA ? deep && g.n >= 8 * size_t(nr) && g.m >= 4 * mr : manyRows || (deep && g.n >= 16 * size_t(nr) && g.m >= 8 * mr);
+  // Packing pays once enough columns use a again, and enough rows b, over a depth whose columns overflow L1.
+  const bool deep = g.k > 64;
+  const bool packsA = deep && (g.transposeA ? g.n >= 8 * size_t(nr) && g.m >= 4 * mr : g.n >= 16 * size_t(nr) && g.m >= 8 * mr);
   const Packing packing = {packsA || g.alpha != 1.0f, g.transposeB || g.m >= 8 * mr};
   if (g.m <= 4 && g.transposeB && !g.transposeA && g.alpha == 1.0f) {
     if (g.m == 1) return thinTransposed<1>(g, epilogue);
@@ -325,10 +433,21 @@ static void gemm(const GemmArguments& given, char* scratch, const Epilogue& epil
     if (g.m == 3) return thinTransposed<3>(g, epilogue);
     return thinTransposed<4>(g, epilogue);
   }
-  // Fewer rows than hide the latency of fma: a wider tile instead.
-  if (g.m <= 2 && !packing.a && !g.transposeA) {
-    if (g.m == 1) return gemmBlock<1, thinVectors, false>(g, packing, scratch, epilogue);
-    return gemmBlock<2, thinVectors / 2, false>(g, packing, scratch, epilogue);
+  // b's rows are many and long, a's few: the transpose of the product needs neither packed, and turns c around instead of b.
+  if constexpr (turnsC) {
+    const bool farApart = g.ldb % 1024 == 0;  // rows of b share a set of L1
+    if (g.transposeB && !g.transposeA && g.alpha == 1.0f && g.m <= g.k && (g.m <= 128 || !farApart) && (g.m > F::lanes || g.k >= 256)) {
+      const GemmArguments t = {g.n, g.m, g.k, g.b, g.a, g.c, g.ldb, g.lda, g.ldc, false, true, 1.0f, g.beta};
+      return gemmBlock<mr, gemmVectors, false, true>(t, {false, true}, scratch, epilogue);
+    }
+  }
+  if (g.m <= vectorRegisters / 8 && !g.transposeB && !g.transposeA && g.alpha == 1.0f) {
+    if (g.m == 1) return thinRows<1>(g, epilogue);
+    if (g.m == 2) return thinRows<2>(g, epilogue);
+    if constexpr (vectorRegisters == 32) {
+      if (g.m == 3) return thinRows<3>(g, epilogue);
+      if (g.m == 4) return thinRows<4>(g, epilogue);
+    }
   }
   if (packing.a || g.transposeA)
     gemmBlock<mr, gemmVectors, true>(g, packing, scratch, epilogue);

@@ -531,6 +531,19 @@ GRADMILL_INLINE void transpose(F (&r)[4]) {
 constexpr int gemmUnroll = 4;
 #endif
 
+// How a gemm reaches its operands, where measurements differ. rowsAPointer: rows of a that one address register serves, by x86's
+// addressing; 14 rows would need 14. The rest costs code, which a page has to load, and was not measured on ARM.
+#if defined(GRADMILL_ISA_AVX512)
+constexpr int rowsAPointer = 3;
+#else
+constexpr int rowsAPointer = 1;
+#endif
+#if defined(GRADMILL_ISA_AVX2) || defined(GRADMILL_ISA_AVX512)
+constexpr bool packsOnTheWay = true, turnsC = true, halvesEdges = true;
+#else
+constexpr bool packsOnTheWay = false, turnsC = false, halvesEdges = false;
+#endif
+
 #if GRADMILL_STRICT || defined(GRADMILL_ISA_SSE2) || defined(GRADMILL_ISA_WASM)
 GRADMILL_INLINE F fma(F a, F b, F c) { return a * b + c; }
 GRADMILL_INLINE F fnma(F a, F b, F c) { return c - a * b; }
@@ -582,6 +595,12 @@ GRADMILL_INLINE F inOrder(F x) {
   __asm__ volatile("" : "+x"(x.v));
 #endif
   return x;
+}
+
+// p, of which the compiler then knows nothing: it cannot make another variable of p plus something.
+GRADMILL_INLINE const float* opaque(const float* p) {
+  __asm__("" : "+r"(p));
+  return p;
 }
 
 GRADMILL_INLINE void prefetch(const void* p) { __builtin_prefetch(p); }
