@@ -20,14 +20,13 @@ GRADMILL_INLINE void map(const float* x, const float* v, float* y, size_t n, Fun
 
 // + bias, then y = a(c) or c = c ⊙ a'(v); each is the unfused op on the same elements in the same order.
 struct LayerEpilogue {
-  static constexpr bool present = true, sideways = false;
   const float* bias;  // [n] or null
   float* y;           // [m, n], c itself, or null for no activation
   const float* v;     // [m, n] or null
   int activation;
   float parameter;
 
-  void operator()(float* c, size_t ldc, size_t row, size_t column, size_t rows, size_t columns) const {
+  void apply(float* c, size_t ldc, size_t row, size_t column, size_t rows, size_t columns) const {
     if (bias)
       for (size_t i = 0; i < rows; i++) map(c + i * ldc, bias + column, c + i * ldc, columns, [](F a, F b) { return a + b; });
     if (!y && !v) return;
@@ -41,6 +40,13 @@ struct LayerEpilogue {
           map(c + i * ldc, y + offset, columns, [&](F z) { return activate<kind.value>(z, p); });
       }
     });
+  }
+
+  Epilogue epilogue() const {
+    return {[](const void* what, float* c, size_t ldc, size_t row, size_t column, size_t rows, size_t columns) {
+              static_cast<const LayerEpilogue*>(what)->apply(c, ldc, row, column, rows, columns);
+            },
+            this};
   }
 };
 
@@ -99,10 +105,9 @@ static void gemm(const Call& call, uint32_t part, uint32_t, char* scratch) {
   const float *bias = floats(call, 3), *v = floats(call, 5);
   const int activation = int(call.immediates[2]);
   float* y = v ? nullptr : call.operands[4] ? floats(call, 4) : activation == 0 ? nullptr : floats(call, 2);
-  if (!bias && !y && !v) return gradmill::gemm(g, scratch, NoEpilogue());
-  gradmill::gemm(g, scratch,
-                 LayerEpilogue{bias ? bias + columns.begin : nullptr, y ? y + corner : nullptr, v ? v + corner : nullptr, activation,
-                               immediateFloat(call, 3)});
+  const LayerEpilogue layer = {bias ? bias + columns.begin : nullptr, y ? y + corner : nullptr, v ? v + corner : nullptr, activation,
+                               immediateFloat(call, 3)};
+  gradmill::gemm(g, scratch, bias || y || v ? layer.epilogue() : Epilogue());
 }
 
 }  // namespace ops

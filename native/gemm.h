@@ -205,10 +205,19 @@ struct RowTiles {
   size_t first(size_t tile) const { return tile * base + smaller(tile, larger); }
 };
 
-// What follows the product on a finished block of c; see elementwise.h.
-struct NoEpilogue {
-  static constexpr bool present = false, sideways = false;
-  void operator()(float*, size_t, size_t, size_t, size_t, size_t) const {}
+// What follows the product on a finished block of c; see elementwise.h. Called, not inlined: every path of the product has it.
+struct Epilogue {
+  void (*run)(const void* what, float* c, size_t ldc, size_t row, size_t column, size_t rows, size_t columns) = nullptr;
+  const void* what = nullptr;
+  bool sideways = false;  // rows and columns are those of c's transpose
+
+  void operator()(float* c, size_t ldc, size_t row, size_t column, size_t rows, size_t columns) const {
+    if (!run) return;
+    if (sideways)
+      run(what, c, 1, column, row, columns, rows);
+    else
+      run(what, c, ldc, row, column, rows, columns);
+  }
 };
 
 // How a product's operands reach the micro-kernel: in place, or packed into panels. Chosen by shape alone.
@@ -228,7 +237,7 @@ static inline void prefetchTile(const float* c, size_t ldc) {
 
 // One block of c on one thread, by register tiles of R rows and V vectors. The epilogue is called as
 // (c, ldc, row, column, rows, columns) on each finished block while it is in L1. sideways: element (i, j) lies at c[j·ldc + i].
-template <int R, int V, bool columnsOfA, bool sideways = false, class Epilogue>
+template <int R, int V, bool columnsOfA, bool sideways = false>
 static void gemmBlock(const GemmArguments& g, Packing packing, char* scratch, const Epilogue& epilogue) {
   constexpr size_t width = V * F::lanes;
   float* packedA = reinterpret_cast<float*>(scratch);
@@ -278,7 +287,7 @@ static void gemmBlock(const GemmArguments& g, Packing packing, char* scratch, co
         if (sideways) {
           for (size_t jr = 0; jr < columns; jr += width) {
             for (size_t t = 0; t < tileCount; t++) tile(t, jr);
-            if (Epilogue::present && last) epilogue(c + jr * g.ldc, g.ldc, jc + jr, ic, smaller(width, columns - jr), rows);
+            if (last) epilogue(c + jr * g.ldc, g.ldc, jc + jr, ic, smaller(width, columns - jr), rows);
           }
           continue;
         }
@@ -286,7 +295,7 @@ static void gemmBlock(const GemmArguments& g, Packing packing, char* scratch, co
         if (columns * depth <= 6144) {
           for (size_t t = 0; t < tileCount; t++) {
             for (size_t jr = 0; jr < columns; jr += width) tile(t, jr);
-            if (Epilogue::present && last) epilogue(c + rowOf(t) * g.ldc, g.ldc, ic + rowOf(t), jc, tiles.rows(firstTile + t), columns);
+            if (last) epilogue(c + rowOf(t) * g.ldc, g.ldc, ic + rowOf(t), jc, tiles.rows(firstTile + t), columns);
           }
           continue;
         }
@@ -295,23 +304,13 @@ static void gemmBlock(const GemmArguments& g, Packing packing, char* scratch, co
             prefetchTile<R, width>(t + 1 < tileCount ? c + rowOf(t + 1) * g.ldc + jr : c + jr + width, g.ldc);
             tile(t, jr);
           }
-          if (Epilogue::present && last) epilogue(c + jr, g.ldc, ic, jc + jr, rows, smaller(width, columns - jr));
+          if (last) epilogue(c + jr, g.ldc, ic, jc + jr, rows, smaller(width, columns - jr));
         }
       }
       pc += depth;
     } while (pc < g.k);
   }
 }
-
-// The epilogue of a product computed as its transpose: a row of blocks is a column.
-template <class Epilogue>
-struct Sideways {
-  static constexpr bool present = Epilogue::present, sideways = true;
-  const Epilogue& epilogue;
-  void operator()(float* c, size_t, size_t row, size_t column, size_t rows, size_t columns) const {
-    epilogue(c, 1, column, row, columns, rows);
-  }
-};
 
 // sum[i] += a[i, steps]·(b[lanes, steps])ᵀ: rows of b turned into columns in registers. whole: all rows and steps are there.
 template <int R, bool whole>
@@ -337,7 +336,7 @@ struct No {
 };
 
 // A few rows of a times rows of b: to pack b would take longer than the product.
-template <int R, class Epilogue>
+template <int R>
 static void thinTransposed(const GemmArguments& g, const Epilogue& epilogue) {
   constexpr size_t most = F::lanes == 16 ? 2 : 4, groups = R < most ? most / R : 1;  // of sums side by side, to hide the latency of fma
   constexpr size_t line = 16;  // floats of a cache line, used up before others evict it
@@ -366,13 +365,13 @@ static void thinTransposed(const GemmArguments& g, const Epilogue& epilogue) {
                                 smaller(F::lanes, g.k - p));
     for (size_t group = 0; group < groups; group++)
       for (int i = 0; i < R; i++) sum[group][i].storePartial(c + i * g.ldc + group * F::lanes, count(group));
-    if (Epilogue::present) epilogue(c, g.ldc, 0, j, R, columns);
+    epilogue(c, g.ldc, 0, j, R, columns);
   }
 }
 
 // c[R, n] += a[R, k]·b[k, n], a few rows times many: a few rows of b at a time from end to end, as a stream from memory wants it,
 // while c stays in L1.
-template <int R, class Epilogue>
+template <int R>
 static void thinRows(const GemmArguments& g, const Epilogue& epilogue) {
   constexpr size_t group = vectorRegisters / 2 / R >= 8   ? 8
                            : vectorRegisters / 2 / R >= 4 ? 4
@@ -384,8 +383,7 @@ static void thinRows(const GemmArguments& g, const Epilogue& epilogue) {
 #pragma GCC unroll 8
     for (int i = 0; i < R; i++)
 #pragma GCC unroll 8
-      for (size_t q = 0; q < group; q++)
-        if (whole || q < depth) factors[i][q] = F::set(g.a[i * g.lda + p + q]);
+      for (size_t q = 0; q < group; q++) factors[i][q] = whole || q < depth ? F::set(g.a[i * g.lda + p + q]) : F::zero();
     forVectors(g.n, [&](size_t j, int count) {
       F sum[R];
 #pragma GCC unroll 8
@@ -404,10 +402,9 @@ static void thinRows(const GemmArguments& g, const Epilogue& epilogue) {
   size_t p = 0;
   for (; p + group <= g.k; p += group) add(p, group, Yes());
   if (p < g.k || g.k == 0) add(p, g.k - p, No());
-  if (Epilogue::present) epilogue(g.c, g.ldc, 0, 0, R, g.n);
+  epilogue(g.c, g.ldc, 0, 0, R, g.n);
 }
 
-template <class Epilogue>
 static void gemm(const GemmArguments& given, char* scratch, const Epilogue& epilogue) {
   GemmArguments g = given;
   if (g.m == 0 || g.n == 0) return;
@@ -417,11 +414,10 @@ static void gemm(const GemmArguments& given, char* scratch, const Epilogue& epil
     g.beta = 1.0f;
   }
   // A single column: its transpose, a single row, has lanes across the outputs.
-  if constexpr (!Epilogue::sideways) {
-    if (g.n == 1 && g.ldc == 1 && g.m > 1 && g.alpha == 1.0f) {
-      const GemmArguments t = {1, g.m, g.k, g.b, g.a, g.c, g.ldb, g.lda, g.m, !g.transposeB, !g.transposeA, 1.0f, g.beta};
-      return gemm(t, scratch, Sideways<Epilogue>{epilogue});
-    }
+  if (g.n == 1 && g.ldc == 1 && g.m > 1 && g.alpha == 1.0f && (g.transposeB || g.ldb == 1)) {
+    const GemmArguments t = {1, g.m, g.k, g.b, g.a, g.c, g.ldb, g.lda, g.m, false, !g.transposeA, 1.0f, g.beta};
+    const Epilogue sideways = {epilogue.run, epilogue.what, true};
+    return t.transposeB ? thinTransposed<1>(t, sideways) : thinRows<1>(t, sideways);
   }
   // Packing pays once enough columns use a again, and enough rows b, over a depth whose columns overflow L1.
   const bool deep = g.k > 64;

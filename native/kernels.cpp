@@ -17,7 +17,7 @@
 namespace gradmill {
 namespace {
 
-void bareGemm(const GemmArguments& arguments, char* scratch) { gemm(arguments, scratch, NoEpilogue()); }
+void bareGemm(const GemmArguments& arguments, char* scratch) { gemm(arguments, scratch, Epilogue()); }
 
 constexpr const char* isaName =
 #if defined(GRADMILL_ISA_SSE2)

@@ -71,7 +71,7 @@ static void orthogonalize(const Call& call, uint32_t, uint32_t, char* scratch) {
   const bool rows = m < n;
   const size_t count = rows ? m : n, step = rows ? n : 1;
   float shares[panelVectors * panelVectors];
-  const auto product = [&](GemmArguments g) { gradmill::gemm(g, scratch, NoEpilogue()); };
+  const auto product = [&](GemmArguments g) { gradmill::gemm(g, scratch, Epilogue()); };
   for (size_t first = 0; first < count; first += panelVectors) {
     const size_t width = smaller(panelVectors, count - first);
     float* panel = y + first * step;
