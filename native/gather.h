@@ -31,6 +31,17 @@ static inline void withElements(const Feed& feed, Body body) {
   }
 }
 
+GRADMILL_INLINE F toFloats(const float* source, int count) { return F::loadPartial(source, count); }
+template <class Element>
+GRADMILL_INLINE F toFloats(const Element* source, int count) {
+  float converted[F::lanes];
+  if (count == F::lanes)
+    for (int j = 0; j < F::lanes; j++) converted[j] = float(source[j]);
+  else
+    for (int j = 0; j < F::lanes; j++) converted[j] = j < count ? float(source[j]) : 0.0f;
+  return F::load(converted);
+}
+
 // The data set's row that is the batch's row i; feed.rows where there is none.
 static inline uint64_t sourceRow(const Call& call, const Feed& feed, uint64_t i) {
   const uint64_t position = call.firstRow + i;
@@ -50,16 +61,19 @@ static void gather(const Call& call, uint32_t part, uint32_t parts, char*) {
     float* y = floats(call, 0) + i * n;
     const uint64_t row = sourceRow(call, feed, i);
     if (row == feed.rows) return raise(call, Fault::rowOutOfRange, call.firstRow + i);
-    withElements(feed, [&](auto* source) {
-      source += row * n;
-      for (size_t j = 0; j < n; j++) y[j] = float(source[j]);
-    });
+    // Rows lie anywhere in the data set: the next one is fetched while this one is converted.
+    const uint64_t next = i + 1 < rows.end ? sourceRow(call, feed, i + 1) : row;
     F finite = F::zero();  // 0 while all are finite, else NaN
-    forVectors(n, [&](size_t j, int count) {
-      F x = F::loadPartial(y + j, count);
-      if (mean) x = (x - F::loadPartial(mean + j, count)) * F::loadPartial(scale + j, count);
-      finite = finite + (x - x);
-      x.storePartial(y + j, count);
+    withElements(feed, [&](auto* elements) {
+      const auto* source = elements + row * n;
+      const auto* later = elements + (next == feed.rows ? row : next) * n;
+      forVectors(n, [&](size_t j, int count) {
+        prefetch(later + j);
+        F x = toFloats(source + j, count);
+        if (mean) x = (x - F::loadPartial(mean + j, count)) * F::loadPartial(scale + j, count);
+        finite = finite + (x - x);
+        x.storePartial(y + j, count);
+      });
     });
     if (call.immediates[1] == 0 && any(isnan(finite))) return raise(call, Fault::nonFiniteInput, row);
   }
