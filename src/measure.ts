@@ -1,6 +1,6 @@
 // What a plan measures beside its work: statistics of activations, loss gradients, kernels and updates, layer by layer. runtime.ts
 // lets it record its instructions between those of layers, loss and optimizer, and its figures are read when the plan has run.
-// It reads what the rest of the plan computes and writes to buffers of its own: training does not change by a bit.
+// It reads what the rest of the plan computes and writes to tensors of its own: training does not change by a bit.
 import type { Activation } from './activations.js';
 import { kernelOf, type NamedLayer } from './architecture.js';
 import type { DiagnosticsSample, Distribution, LayerActivations, LayerFlow } from './diagnostics/types.js';
@@ -12,18 +12,55 @@ export const SATURATED = 0.01;
 /** Power iterations of one instruction; few, so that runs that take turns come to an end of it soon. */
 const POWER_ITERATIONS = 8;
 
+/** Instructions of a fit's start, whose samples then go on from where they have come to. */
+const FIRST_INSTRUCTIONS = 4;
+
+/** Of a sample: two products see how far a kernel has turned since the last one. */
+const FOLLOWING_ITERATIONS = 2;
+
+/**
+ * Length of what a sample adds to the direction it goes on from, at random, where that has one of at least 2: what another direction
+ * has become the longest of is found, even if the old one has no share of it. Squared, it is nothing beside 1.
+ */
+const NUDGE = 0.05;
+
 /** Of randomness: the start of every power iteration. Above the streams of weights and layers; shuffling has the last one. */
 const START_STREAM = 0xfffffffe;
 
-/** Views of the arena for immediate use. */
+/** Views of what was measured, for immediate use. */
 export interface Figures {
   doubles(tensor: Tensor): Float64Array;
   words(tensor: Tensor): Uint32Array;
+  floats(tensor: Tensor): Float32Array;
+}
+
+/** A region's, copied elsewhere. */
+export class CopiedFigures implements Figures {
+  readonly #buffer: ArrayBufferLike;
+  /** From a tensor's offset in the arena to that of its copy. */
+  readonly #shift: number;
+
+  constructor({ buffer, byteOffset }: Uint8Array, region: Tensor) {
+    this.#buffer = buffer;
+    this.#shift = byteOffset - region.offset;
+  }
+
+  doubles({ offset, shape: [length] }: Tensor): Float64Array {
+    return new Float64Array(this.#buffer, offset + this.#shift, length as number);
+  }
+
+  words({ offset, shape: [length] }: Tensor): Uint32Array {
+    return new Uint32Array(this.#buffer, offset + this.#shift, length as number);
+  }
+
+  floats({ offset, shape: [length] }: Tensor): Float32Array {
+    return new Float32Array(this.#buffer, offset + this.#shift, length as number);
+  }
 }
 
 export interface MeasureOptions {
-  /** Instructions of power iteration a kernel; at least 1 where gradients are measured. */
-  readonly powerInstructions: number;
+  /** Instructions of power iteration a kernel, from a random direction. Default: from the kernel's own one, which they move. */
+  readonly powerInstructions?: number;
   /** Whether the step of each unit's weights is wanted. */
   readonly unitSteps: boolean;
 }
@@ -75,11 +112,16 @@ export class Measures {
   readonly #options: MeasureOptions;
   readonly #layers: MeasuredLayer[] = [];
   readonly #statistics = new Map<Tensor, Tensor>();
+  readonly #directions: Directions;
+  readonly #figures: Tensor[] = [];
+  #loss: Tensor | undefined;
+  #region: Tensor | undefined;
 
   /** @param seed words of the model's seed */
-  constructor(plan: Plan, seed: Tensor, options: MeasureOptions) {
+  constructor(plan: Plan, seed: Tensor, directions: Directions, options: MeasureOptions) {
     this.#plan = plan;
     this.#seed = seed;
+    this.#directions = directions;
     this.#options = options;
   }
 
@@ -114,7 +156,7 @@ export class Measures {
           kernel,
           value: this.#statisticsOf(kernel.value),
           gradient: this.#statisticsOf(kernel.grad),
-          square: this.#spectralNorm(kernel.value, this.#options.powerInstructions),
+          square: this.#spectralNorm(kernel),
         };
       });
   }
@@ -132,7 +174,8 @@ export class Measures {
       });
   }
 
-  afterUpdate(): void {
+  /** Behind the update; `loss` is the batch's. From here on all figures lie side by side. */
+  afterUpdate(loss: Tensor): void {
     const plan = this.#plan;
     for (const { name, kernel } of this.#kernels)
       plan.scope(name, () => {
@@ -141,15 +184,26 @@ export class Measures {
         if (!this.#options.unitSteps || !kernel.before) return;
         kernel.steps = plan.buffer('steps', [shape[1]], 'f64');
         plan.emit('columnDistances', shape, { x: value, from: kernel.before, squares: kernel.steps });
-        plan.keep(kernel.steps);
+        this.#keep(kernel.steps);
       });
+    plan.scope('loss', () => {
+      this.#loss = plan.buffer('copy', [1]);
+      plan.emit('activate', [1, 1], { x: loss, y: this.#loss }, LINEAR);
+      this.#keep(this.#loss);
+      this.#region = plan.region('figures', this.#figures);
+    });
+  }
+
+  #keep(figure: Tensor): void {
+    this.#plan.keep(figure);
+    this.#figures.push(figure);
   }
 
   #distribution(x: Tensor): MeasuredTensor {
     const statistics = this.#statisticsOf(x);
     const histogram = this.#plan.buffer('histogram', [32], 'u32');
     this.#plan.emit('histogram', x.shape, { x, statistics, counts: histogram });
-    this.#plan.keep(histogram);
+    this.#keep(histogram);
     return { statistics, histogram };
   }
 
@@ -163,24 +217,27 @@ export class Measures {
   #emitStatistics(x: Tensor, { minus, threshold = 0 }: { readonly minus?: Tensor | undefined; readonly threshold?: number } = {}): Tensor {
     const statistics = this.#plan.buffer('statistics', [8], 'f64');
     this.#plan.emit('statistics', [x.shape[0], x.shape[1] ?? 1], { x, minus, statistics }, { threshold });
-    this.#plan.keep(statistics);
+    this.#keep(statistics);
     return statistics;
   }
 
-  /** From a random start, which almost surely has a share of every direction. */
-  #spectralNorm(x: Tensor, instructions: number): Tensor {
+  #spectralNorm(kernel: TrainableParameter): Tensor {
     const plan = this.#plan;
-    const [rows, columns] = x.shape;
-    let v = plan.buffer('direction', [columns]);
-    plan.emit('randomNormal', [columns], { y: v, state: this.#seed }, { stream: START_STREAM, mean: 0, standardDeviation: 1 });
-    let square = plan.buffer('square', [1], 'f64');
-    for (let i = 0; i < instructions; i++) {
-      const [next, work] = [plan.buffer('direction', [columns]), plan.buffer('work', [columns])];
-      square = i === 0 ? square : plan.buffer('square', [1], 'f64');
-      plan.emit('spectralNorm', [rows, columns], { x, v, square, next, work }, { iterations: POWER_ITERATIONS });
-      v = next;
+    const { powerInstructions } = this.#options;
+    const [, columns] = kernel.shape;
+    const own = this.#directions.get(kernel);
+    let square: Tensor;
+    if (powerInstructions === undefined && own) {
+      const nudge = plan.buffer('nudge', [columns]);
+      plan.emit('randomNormal', [columns], { y: nudge, state: this.#seed }, RANDOM);
+      plan.emit('addScaled', [columns], { y: own, x: nudge }, { scale: NUDGE / Math.sqrt(columns) });
+      square = recordPower(plan, kernel, own, { iterations: FOLLOWING_ITERATIONS });
+    } else {
+      const direction = plan.buffer('direction', [columns]);
+      plan.emit('randomNormal', [columns], { y: direction, state: this.#seed }, RANDOM);
+      square = recordPower(plan, kernel, direction, { instructions: powerInstructions });
     }
-    plan.keep(square);
+    this.#keep(square);
     return square;
   }
 
@@ -222,10 +279,17 @@ export class Measures {
     });
   }
 
-  /** Both, as a sample of a fit has them. */
-  sample(figures: Figures): DiagnosticsSample['layers'] {
+  /** Both, as a sample of a fit has them, with the batch's loss. */
+  sample(figures: Figures): Pick<DiagnosticsSample, 'loss' | 'layers'> {
     const activations = this.activations(figures);
-    return this.flow(figures).map((flow, i) => ({ ...flow, ...activations[i] }));
+    const layers = this.flow(figures).map((flow, i) => ({ ...flow, ...activations[i] }));
+    return { loss: this.#loss ? figures.floats(this.#loss)[0] : 0, layers };
+  }
+
+  /** Where a step's figures are in the arena; of plans that update. */
+  get region(): Tensor {
+    if (!this.#region) throw new Error('this plan changes nothing: its figures are read where they are');
+    return this.#region;
   }
 
   /** Squared lengths of the units' steps, kernel by kernel. */
@@ -240,6 +304,33 @@ export class Measures {
     const input = this.#layers[0]?.gradients?.input;
     return input ? Math.sqrt(figures.doubles(input)[2]) : 0;
   }
+}
+
+/** Where power iteration on a model's kernels goes on from: [units] each. */
+export type Directions = ReadonlyMap<TrainableParameter, Tensor>;
+
+/** The start of power iteration, which almost surely has a share of every direction. */
+const RANDOM = { stream: START_STREAM, mean: 0, standardDeviation: 1 } as const;
+
+/** Before a fit's first sample: brings each direction near that which its kernel stretches most. */
+export function recordDirections(plan: Plan, seed: Tensor, directions: Directions): void {
+  for (const [kernel, direction] of directions) {
+    plan.emit('randomNormal', direction.shape, { y: direction, state: seed }, RANDOM);
+    recordPower(plan, kernel, direction, { instructions: FIRST_INSTRUCTIONS });
+  }
+}
+
+/** Power iteration from a direction, which it moves. Returns the square of the largest singular value. */
+function recordPower(
+  plan: Plan,
+  { value, shape }: TrainableParameter,
+  direction: Tensor,
+  { instructions = 1, iterations = POWER_ITERATIONS }: { readonly instructions?: number | undefined; readonly iterations?: number },
+): Tensor {
+  const [square, work] = [plan.buffer('square', [1], 'f64'), plan.buffer('work', direction.shape)];
+  for (let i = 0; i < instructions; i++)
+    plan.emit('spectralNorm', shape, { x: value, v: direction, square, next: direction, work }, { iterations });
+  return square;
 }
 
 /** y = x. */

@@ -1,6 +1,6 @@
 // How far units' weights go in a fit: the lengths of their steps, which the plan measures, added up, and how far they came.
 import type { UnitPaths } from './diagnostics/types.js';
-import type { Measures } from './measure.js';
+import type { Figures, Measures } from './measure.js';
 import { ALIGNMENT, type Parameter, Plan, Tensor } from './plan.js';
 import type { Runtime } from './runtime.js';
 
@@ -27,8 +27,8 @@ export class Paths {
   }
 
   /** After each step. */
-  step(measures: Measures): void {
-    measures.steps(this.#runtime).forEach(({ squares }, i) => {
+  step(measures: Measures, figures: Figures): void {
+    measures.steps(figures).forEach(({ squares }, i) => {
       const { length } = this.#paths[i];
       squares.forEach((square, unit) => (length[unit] += Math.sqrt(square)));
     });

@@ -327,8 +327,8 @@ describe('malformed plans are refused', () => {
     ['a mean without scale', 'mean and scale go together', changed('gather', { 9: 2, 10: 0 })],
     ['an unknown feed to read', 'unknown feed', changed('gather', { [at.immediates]: 4 })],
     ['an unknown feed of labels', 'unknown feed', changed('gatherLabels', { [at.immediates]: 4 })],
-    ['an unknown feed to write', 'unknown feed', changed('scatter', { [at.immediates]: 4 })],
-    ['an unknown feed to shuffle', 'unknown feed', changed('shuffle', { [at.immediates]: 4 })],
+    ['an unknown feed to write', 'unknown feed', changed('scatter', { [at.immediates]: FEED.samples })],
+    ['an unknown feed to shuffle', 'unknown feed', changed('shuffle', { [at.immediates]: FEED.samples })],
   ];
   test.each(cases)('%s: %s', async (_, reason, plan) => {
     expect(await refusal(() => load(plan, 2 ** 16))).toBe(REFUSED + reason);

@@ -335,19 +335,22 @@ test('a watched step, printed', () => {
        24  dense1       statistics           m=batch n=3 x=dense1.product2 → statistics=dense1.statistics6
        25  dense1       statistics           m=3 n=2 x=dense1/kernel → statistics=dense1.statistics7
        26  dense1       statistics           m=3 n=2 x=dense1/kernel.grad → statistics=dense1.statistics8
-       27  dense1       randomNormal         m=2 stream=4294967294 standardDeviation=1 state=seed → y=dense1.direction
-       28  dense1       spectralNorm         m=3 n=2 iterations=8 x=dense1/kernel v=dense1.direction → square=dense1.square next=dense1.direction2 work=dense1.work
-       29  dense2       statistics           m=batch n=1 x=loss.dX → statistics=dense2.statistics2
-       30  dense2       statistics           m=2 n=1 x=dense2/kernel → statistics=dense2.statistics3
-       31  dense2       statistics           m=2 n=1 x=dense2/kernel.grad → statistics=dense2.statistics4
-       32  dense2       randomNormal         m=1 stream=4294967294 standardDeviation=1 state=seed → y=dense2.direction
-       33  dense2       spectralNorm         m=2 n=1 iterations=8 x=dense2/kernel v=dense2.direction → square=dense2.square next=dense2.direction2 work=dense2.work
-       34  dense1       activate             m=3 n=2 x=dense1/kernel → y=dense1.before
-       35  dense2       activate             m=2 n=1 x=dense2/kernel → y=dense2.before
-       36  optimizer    advance               → hyper=hyper
-       37  optimizer    sgd                  m=64 g=g hyper=hyper → p=p
-       38  dense1       statistics           m=3 n=2 x=dense1/kernel minus=dense1.before → statistics=dense1.statistics9
-       39  dense2       statistics           m=2 n=1 x=dense2/kernel minus=dense2.before → statistics=dense2.statistics5"
+       27  dense1       randomNormal         m=2 stream=4294967294 standardDeviation=1 state=seed → y=dense1.nudge
+       28  dense1       addScaled            m=2 scale=0.035355339059327376 x=dense1.nudge → y=dense1/kernel.direction
+       29  dense1       spectralNorm         m=3 n=2 iterations=2 x=dense1/kernel v=dense1/kernel.direction → square=dense1.square next=dense1/kernel.direction work=dense1.work
+       30  dense2       statistics           m=batch n=1 x=loss.dX → statistics=dense2.statistics2
+       31  dense2       statistics           m=2 n=1 x=dense2/kernel → statistics=dense2.statistics3
+       32  dense2       statistics           m=2 n=1 x=dense2/kernel.grad → statistics=dense2.statistics4
+       33  dense2       randomNormal         m=1 stream=4294967294 standardDeviation=1 state=seed → y=dense2.nudge
+       34  dense2       addScaled            m=1 scale=0.05 x=dense2.nudge → y=dense2/kernel.direction
+       35  dense2       spectralNorm         m=2 n=1 iterations=2 x=dense2/kernel v=dense2/kernel.direction → square=dense2.square next=dense2/kernel.direction work=dense2.work
+       36  dense1       activate             m=3 n=2 x=dense1/kernel → y=dense1.before
+       37  dense2       activate             m=2 n=1 x=dense2/kernel → y=dense2.before
+       38  optimizer    advance               → hyper=hyper
+       39  optimizer    sgd                  m=64 g=g hyper=hyper → p=p
+       40  dense1       statistics           m=3 n=2 x=dense1/kernel minus=dense1.before → statistics=dense1.statistics9
+       41  dense2       statistics           m=2 n=1 x=dense2/kernel minus=dense2.before → statistics=dense2.statistics5
+       42  loss         activate             m=1 n=1 x=loss → y=loss.copy"
     `);
   });
 });
