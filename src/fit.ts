@@ -5,7 +5,7 @@ import type { DiagnosticsSample, UnitPaths } from './diagnostics/types.js';
 import { GradmillError } from './errors.js';
 import { type Evaluation, type Examples, type Jobs, type LoadedExamples, type Watch, WIDEST_BATCH } from './jobs.js';
 import { checkLog, logged, logStart, type LogTarget, type WriteLog } from './log.js';
-import { CopiedFigures } from './measure.js';
+import { Figures } from './measure.js';
 import { checkOptions, finiteNumber, flag, reading, show, size, wholeNumber } from './options.js';
 import { Paths } from './paths.js';
 import { platform } from './platform.js';
@@ -380,8 +380,9 @@ class Fit {
     const { every, onSample } = diagnostics;
     const bytes = samples.columns * Float64Array.BYTES_PER_ELEMENT;
     const measured: Watch['measured'] = ({ measures }, first, count) => {
+      const figures = new Figures(samples.memory.bytes());
       for (let i = 0; i < count; i++) {
-        const figures = new CopiedFigures(samples.memory.bytes().subarray(i * bytes), measures.region);
+        figures.origin = i * bytes - measures.region.offset;
         this.#samples.push({ epoch, step: first + i * every, ...measures.sample(figures) });
         this.#paths?.step(measures, figures);
       }

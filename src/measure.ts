@@ -6,6 +6,9 @@ import { kernelOf, type NamedLayer } from './architecture.js';
 import type { DiagnosticsSample, Distribution, LayerActivations, LayerFlow } from './diagnostics/types.js';
 import type { Parameter, Plan, Tensor, TrainableParameter } from './plan.js';
 
+/** Of a histogram. */
+const BINS = 32;
+
 /** |a'(z)| below it counts as saturated. */
 export const SATURATED = 0.01;
 
@@ -27,34 +30,32 @@ const NUDGE = 0.05;
 /** Of randomness: the start of every power iteration. Above the streams of weights and layers; shuffling has the last one. */
 const START_STREAM = 0xfffffffe;
 
-/** Views of what was measured, for immediate use. */
-export interface Figures {
-  doubles(tensor: Tensor): Float64Array;
-  words(tensor: Tensor): Uint32Array;
-  floats(tensor: Tensor): Float32Array;
-}
+/** What was measured, where it lies; for immediate use. A view for all of it, as a view of each number takes longer than measuring it. */
+export class Figures {
+  readonly #doubles: Float64Array;
+  readonly #words: Uint32Array;
+  readonly #floats: Float32Array;
 
-/** A region's, copied elsewhere. */
-export class CopiedFigures implements Figures {
-  readonly #buffer: ArrayBufferLike;
-  /** From a tensor's offset in the arena to that of its copy. */
-  readonly #shift: number;
-
-  constructor({ buffer, byteOffset }: Uint8Array, region: Tensor) {
-    this.#buffer = buffer;
-    this.#shift = byteOffset - region.offset;
+  /** @param origin of the arena's offsets in `bytes`: below 0 where these are a copy of a later part */
+  constructor(
+    { buffer, byteOffset, length }: Uint8Array,
+    public origin = 0,
+  ) {
+    this.#doubles = new Float64Array(buffer, byteOffset, Math.floor(length / 8));
+    this.#words = new Uint32Array(buffer, byteOffset, Math.floor(length / 4));
+    this.#floats = new Float32Array(buffer, byteOffset, Math.floor(length / 4));
   }
 
-  doubles({ offset, shape: [length] }: Tensor): Float64Array {
-    return new Float64Array(this.#buffer, offset + this.#shift, length as number);
+  double({ offset }: Tensor, i = 0): number {
+    return this.#doubles[(this.origin + offset) / 8 + i];
   }
 
-  words({ offset, shape: [length] }: Tensor): Uint32Array {
-    return new Uint32Array(this.#buffer, offset + this.#shift, length as number);
+  word({ offset }: Tensor, i = 0): number {
+    return this.#words[(this.origin + offset) / 4 + i];
   }
 
-  floats({ offset, shape: [length] }: Tensor): Float32Array {
-    return new Float32Array(this.#buffer, offset + this.#shift, length as number);
+  float({ offset }: Tensor, i = 0): number {
+    return this.#floats[(this.origin + offset) / 4 + i];
   }
 }
 
@@ -201,7 +202,7 @@ export class Measures {
 
   #distribution(x: Tensor): MeasuredTensor {
     const statistics = this.#statisticsOf(x);
-    const histogram = this.#plan.buffer('histogram', [32], 'u32');
+    const histogram = this.#plan.buffer('histogram', [BINS], 'u32');
     this.#plan.emit('histogram', x.shape, { x, statistics, counts: histogram });
     this.#keep(histogram);
     return { statistics, histogram };
@@ -244,46 +245,17 @@ export class Measures {
   // ── Reading ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
   activations(figures: Figures): LayerActivations[] {
-    return this.#layers.map(({ name, before, after, slope }) => {
-      const distribution = distributionOf(figures, after);
-      const { mean, standardDeviation } = distribution;
-      return {
-        layer: name,
-        ...(before && { before: distributionOf(figures, before) }),
-        after: distribution,
-        saturation: slope ? figures.doubles(slope)[6] : 0,
-        meanShift: mean === 0 ? 0 : Math.abs(mean) / standardDeviation,
-      };
-    });
+    return this.#layers.map((layer) => activationsOf(layer, figures));
   }
 
   flow(figures: Figures): LayerFlow[] {
-    const rms = (statistics: Tensor | undefined): number => (statistics ? Math.sqrt(figures.doubles(statistics)[2]) : 0);
-    return this.#layers.map(({ name, slope, gradients, kernel }) => {
-      const { output, delta, input } = gradients ?? {};
-      const [lossGradientRms, deltaRms] = [rms(output), rms(delta)];
-      const [kernelRms, kernelGradientRms] = [rms(kernel?.value), rms(kernel?.gradient)];
-      const [, units = 1] = kernel?.kernel.shape ?? [];
-      return {
-        layer: name,
-        lossGradientRms,
-        lossGradientNorm: output ? lossGradientRms * Math.sqrt(figures.doubles(output)[7]) : 0,
-        activationFactor: { measured: slope ? ratio(deltaRms, lossGradientRms) : 1, predicted: slope ? rms(slope) : 1 },
-        weightFactor: { measured: ratio(rms(input), deltaRms), predicted: kernel ? kernelRms * Math.sqrt(units) : 1 },
-        kernelGradientRms,
-        kernelRms,
-        gradientToWeight: ratio(kernelGradientRms, kernelRms),
-        ...(kernel?.update && { updateToWeight: ratio(rms(kernel.update), kernelRms) }),
-        spectralNorm: kernel ? Math.sqrt(figures.doubles(kernel.square)[0]) : 0,
-      };
-    });
+    return this.#layers.map((layer) => flowOf(layer, figures));
   }
 
   /** Both, as a sample of a fit has them, with the batch's loss. */
   sample(figures: Figures): Pick<DiagnosticsSample, 'loss' | 'layers'> {
-    const activations = this.activations(figures);
-    const layers = this.flow(figures).map((flow, i) => ({ ...flow, ...activations[i] }));
-    return { loss: this.#loss ? figures.floats(this.#loss)[0] : 0, layers };
+    const layers = this.#layers.map((layer) => Object.assign(flowOf(layer, figures), activationsOf(layer, figures)));
+    return { loss: this.#loss ? figures.float(this.#loss) : 0, layers };
   }
 
   /** Where a step's figures are in the arena; of plans that update. */
@@ -292,18 +264,52 @@ export class Measures {
     return this.#region;
   }
 
-  /** Squared lengths of the units' steps, kernel by kernel. */
-  steps(figures: Figures): { readonly layer: string; readonly kernel: TrainableParameter; readonly squares: Float64Array }[] {
+  /** Kernels whose units' steps are measured. */
+  get steps(): readonly { readonly layer: string; readonly kernel: TrainableParameter; readonly squares: Tensor }[] {
     return this.#layers.flatMap(({ name, kernel }) =>
-      kernel?.steps ? [{ layer: name, kernel: kernel.kernel, squares: figures.doubles(kernel.steps) }] : [],
+      kernel?.steps ? [{ layer: name, kernel: kernel.kernel, squares: kernel.steps }] : [],
     );
   }
 
   /** RMS of the loss gradient at the first layer's input. */
   inputGradientRms(figures: Figures): number {
-    const input = this.#layers[0]?.gradients?.input;
-    return input ? Math.sqrt(figures.doubles(input)[2]) : 0;
+    return rmsOf(this.#layers[0]?.gradients?.input, figures);
   }
+}
+
+function activationsOf({ name, before, after, slope }: MeasuredLayer, figures: Figures): LayerActivations {
+  const distribution = distributionOf(after, figures);
+  const { mean, standardDeviation } = distribution;
+  return {
+    layer: name,
+    ...(before && { before: distributionOf(before, figures) }),
+    after: distribution,
+    saturation: slope ? figures.double(slope, 6) : 0,
+    meanShift: mean === 0 ? 0 : Math.abs(mean) / standardDeviation,
+  };
+}
+
+function flowOf({ name, slope, gradients, kernel }: MeasuredLayer, figures: Figures): LayerFlow {
+  const output = gradients?.output;
+  const lossGradientRms = rmsOf(output, figures);
+  const deltaRms = rmsOf(gradients?.delta, figures);
+  const kernelRms = rmsOf(kernel?.value, figures);
+  const kernelGradientRms = rmsOf(kernel?.gradient, figures);
+  return {
+    layer: name,
+    lossGradientRms,
+    lossGradientNorm: output ? lossGradientRms * Math.sqrt(figures.double(output, 7)) : 0,
+    activationFactor: { measured: slope ? ratio(deltaRms, lossGradientRms) : 1, predicted: slope ? rmsOf(slope, figures) : 1 },
+    weightFactor: {
+      measured: ratio(rmsOf(gradients?.input, figures), deltaRms),
+      predicted: kernel ? kernelRms * Math.sqrt(kernel.kernel.shape[1]) : 1,
+    },
+    kernelGradientRms,
+    kernelRms,
+    gradientToWeight: ratio(kernelGradientRms, kernelRms),
+    ...(kernel?.update && { updateToWeight: ratio(rmsOf(kernel.update, figures), kernelRms) }),
+    spectralNorm: kernel ? Math.sqrt(figures.double(kernel.square)) : 0,
+  };
 }
 
 /** Where power iteration on a model's kernels goes on from: [units] each. */
@@ -348,15 +354,22 @@ function ratio(part: number, whole: number): number {
   return part === 0 ? 0 : part / whole;
 }
 
-function distributionOf(figures: Figures, { statistics, histogram }: MeasuredTensor): Distribution {
-  const [mean, variance, square, min, max, zeros] = figures.doubles(statistics);
+/** 0 of nothing. */
+function rmsOf(statistics: Tensor | undefined, figures: Figures): number {
+  return statistics ? Math.sqrt(figures.double(statistics, 2)) : 0;
+}
+
+function distributionOf({ statistics, histogram }: MeasuredTensor, figures: Figures): Distribution {
+  const [min, max] = [figures.double(statistics, 3), figures.double(statistics, 4)];
+  const counts = new Array<number>(BINS);
+  for (let bin = 0; bin < BINS; bin++) counts[bin] = figures.word(histogram, bin);
   return {
-    mean,
-    standardDeviation: Math.sqrt(variance),
-    rms: Math.sqrt(square),
+    mean: figures.double(statistics),
+    standardDeviation: Math.sqrt(figures.double(statistics, 1)),
+    rms: Math.sqrt(figures.double(statistics, 2)),
     min,
     max,
-    zeros,
-    histogram: { low: min, high: max, counts: Array.from(figures.words(histogram)) },
+    zeros: figures.double(statistics, 5),
+    histogram: { low: min, high: max, counts },
   };
 }

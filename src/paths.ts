@@ -18,19 +18,19 @@ export class Paths {
   /** Before the first step, with what its plan will measure. */
   constructor(runtime: Runtime, measures: Measures) {
     this.#runtime = runtime;
-    this.#paths = measures.steps(runtime).map(({ layer, kernel, squares }) => ({
+    this.#paths = measures.steps.map(({ layer, kernel, squares }) => ({
       layer,
       kernel,
       start: runtime.floats(kernel.value).slice(),
-      length: new Array<number>(squares.length).fill(0),
+      length: new Array<number>(squares.elements(1)).fill(0),
     }));
   }
 
   /** After each step. */
   step(measures: Measures, figures: Figures): void {
-    measures.steps(figures).forEach(({ squares }, i) => {
+    measures.steps.forEach(({ squares }, i) => {
       const { length } = this.#paths[i];
-      squares.forEach((square, unit) => (length[unit] += Math.sqrt(square)));
+      for (let unit = 0; unit < length.length; unit++) length[unit] += Math.sqrt(figures.double(squares, unit));
     });
   }
 

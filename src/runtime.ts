@@ -10,7 +10,7 @@ import { type DataSet, feed } from './dataset.js';
 import type { Engine, EngineMemory, EngineProgram } from './engine.js';
 import { GradmillError } from './errors.js';
 import { type Loss, recordAccuracy, recordLoss, type Target } from './losses.js';
-import { type MeasureOptions, Measures, recordDirections } from './measure.js';
+import { Figures, type MeasureOptions, Measures, recordDirections } from './measure.js';
 import type { Optimizer, WeightRanges } from './optimizers.js';
 import { ALIGNMENT, FEED, type Parameter, Plan, Tensor, type TrainableParameter } from './plan.js';
 import type { InputScaling } from './scaling/input-scaling.js';
@@ -391,12 +391,9 @@ export class Runtime {
     return this.#view(tensor, Float32Array, batch);
   }
 
-  doubles(tensor: Tensor): Float64Array {
-    return this.#view(tensor, Float64Array);
-  }
-
-  words(tensor: Tensor): Uint32Array {
-    return this.#view(tensor, Uint32Array);
+  /** For immediate use. */
+  get figures(): Figures {
+    return new Figures(this.#memory.bytes());
   }
 
   /** Gives a weight new values; what is pruned stays 0. */
