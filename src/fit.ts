@@ -53,7 +53,7 @@ export interface EpochReport {
 export interface DiagnosticsOptions {
   /** Steps 1, 1 + every, 1 + 2·every … of the fit are measured. At least 1. Default 100. */
   readonly every?: number;
-  /** After each measured step, awaited; as onBatch. */
+  /** After each measured step, awaited; as onBatch. Costs one native job a sample. */
   readonly onSample?: (sample: DiagnosticsSample) => unknown;
   /** How far each unit's weights go: `paths` of the history. Needs every: 1. Default false. */
   readonly paths?: boolean;
@@ -74,9 +74,9 @@ export interface FitOptions {
   readonly signal?: AbortSignal;
   /**
    * A record when it starts, for each epoch and diagnostics sample, and when it ends or fails: lines of JSON at the end of that file,
-   * one by one as they come, for `gradmill report`; or calls of a function, not awaited, in which the model is busy; what it throws
-   * ends the fit. A file that cannot be opened rejects the fit before it begins; one that fails later does not end it: see
-   * History.logError. Default: none.
+   * as they come, for `gradmill report`; or calls of a function, not awaited, in which the model is busy; what it throws ends the fit.
+   * Samples come together, at the latest with their epoch, unless onSample is given. A file that cannot be opened rejects the fit before
+   * it begins; one that fails later does not end it: see History.logError. Default: none.
    */
   readonly log?: LogTarget;
   /** 0 silent, 1 progress on standard output, in browsers on the console. Default 0. */
