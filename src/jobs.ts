@@ -2,6 +2,7 @@
 // they found out. model.ts queues the calls, fit.ts loops over them, runtime.ts holds the memory, faults.ts words the errors.
 import type { NamedLayer } from './architecture.js';
 import { type AnySet, type DataSet, type DataSets, feed } from './dataset.js';
+import type { WatchedBatches } from './engine.js';
 import { GradmillError } from './errors.js';
 import { badNumber, describeFault } from './faults.js';
 import { LARGEST_SIZE } from './options.js';
@@ -194,16 +195,8 @@ export class Jobs {
     signal?.throwIfAborted();
     const { plan, program, gathers, watched } = runtime.plan(kind, batch);
     const { length } = plan.instructions;
-    const watching =
-      watch &&
-      watched &&
-      ([
-        watch.every,
-        firstBatch % watch.every,
-        length,
-        length + watched.plan.instructions.length,
-        watched.measures.region.offset / ALIGNMENT,
-      ] as const);
+    const watching: WatchedBatches | undefined = watch &&
+      watched && [watch.every, firstBatch % watch.every, length, length + watched.plan.instructions.length, figuresOf(watched)];
     const samplesIn = (batches: number): number =>
       watch ? Math.max(0, Math.ceil((batches - unwatchedBefore(firstBatch, watch)) / watch.every)) : 0;
     const batches = Math.ceil(piece.rows / batch);
@@ -262,6 +255,10 @@ export class Jobs {
     const terms = training?.loss.reduction === 'sum' ? 1 : rows * (elementwise ? units : 1);
     return { loss: sum / terms, ...(training?.accuracy && { accuracy: correct / rows }) };
   }
+}
+
+function figuresOf({ measures }: WatchedPlan): number {
+  return measures.region.offset / ALIGNMENT;
 }
 
 /** Steps of a fit from this one, counted from 0, to the next that is watched. */
