@@ -322,11 +322,12 @@ std::string LoadedProgram::Load(const CallbackInfo& info) {
   program_.table = kernelTable(info[2].As<Napi::String>().Utf8Value().c_str(), info[3].As<Napi::Boolean>());
   if (!program_.table) return "unsupported instruction set";
   program_.arena = memory->data();
+  program_.arenaBytes = memory->size();
   program_.instructions = instructions_.data();
   program_.instructionCount = uint32_t(instructions_.size());
   program_.steps = steps_.data();
   program_.threads = info[4].As<Napi::Number>().Uint32Value();
-  const LoadError error = load(program_, memory->size());
+  const LoadError error = load(program_);
   if (error.reason) {
     // std::to_string would export a symbol of the C++ library from the addon.
     char number[16];
@@ -352,10 +353,12 @@ void LoadedProgram::SetFeed(const CallbackInfo& info) {
   feeds_[slot] = {memory->data(), rows, columns, type};
 }
 
-// (from, to, firstRow, rowCount, batch)
+// (from, to, firstRow, rowCount, batch), and of runs that are watched every, phase, from, to, figures
 bool LoadedProgram::ReadRun(const CallbackInfo& info, Run& run) {
   const auto number = [&](int i) { return info[i].As<Napi::Number>().Int64Value(); };
-  run = {uint32_t(number(0)), uint32_t(number(1)), uint32_t(number(4)), uint64_t(number(2)), uint64_t(number(3)), {}};
+  run = {uint32_t(number(0)), uint32_t(number(1)), uint32_t(number(4)), uint64_t(number(2)), uint64_t(number(3)), {}, {}};
+  if (info.Length() > 5)
+    run.watch = {uint32_t(number(5)), uint32_t(number(6)), uint32_t(number(7)), uint32_t(number(8)), uint32_t(number(9))};
   for (uint32_t i = 0; i < feedCount; i++) run.feeds[i] = feeds_[i];
   const char* reason = running_ ? "the program is running" : checkRun(program_, run);
   if (reason) fail(info.Env(), reason);
@@ -372,7 +375,7 @@ bool LoadedProgram::RunBatches(Run& run, char* scratch) {
   return true;
 }
 
-// run(from, to, firstRow, rowCount, batch): on this thread; false when a fault was recorded
+// run(…): on this thread; false when a fault was recorded
 Napi::Value LoadedProgram::RunHere(const CallbackInfo& info) {
   Run run;
   if (!ReadRun(info, run)) return info.Env().Undefined();
@@ -390,7 +393,7 @@ Napi::Value LoadedProgram::Predict(const CallbackInfo& info) {
   napi_typedarray_type type;
   size_t length = 0;
   if (napi_get_typedarray_info(env, x, &type, &length, &data, nullptr, nullptr) != napi_ok) return env.Undefined();
-  Run run = {number(0), number(1), number(3), 0, rows, {}};
+  Run run = {number(0), number(1), number(3), 0, rows, {}, {}};
   run.feeds[feedInput] = {data, rows, number(5), elementType(type)};
   run.feeds[feedOutput] = {out.Data(), rows, number(7), ElementType::f32};
   const char* reason = running_ ? "the program is running" : checkRun(program_, run);
@@ -403,7 +406,7 @@ Napi::Value LoadedProgram::Predict(const CallbackInfo& info) {
   return Napi::Boolean::New(env, RunBatches(run, env.GetInstanceData<Gradmill>()->scratch()));
 }
 
-// start(from, to, firstRow, rowCount, batch): on the team's threads; the promise is settled when the run has ended
+// start(…): on the team's threads; the promise is settled when the run has ended
 Napi::Value LoadedProgram::Start(const CallbackInfo& info) {
   Run run;
   if (!ReadRun(info, run)) return info.Env().Undefined();

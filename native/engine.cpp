@@ -69,7 +69,7 @@ uint64_t times(uint64_t a, uint64_t b) {
 const char* checkOp(const Instruction& instruction) {
   const uint32_t* immediates = instruction.immediates;
   const auto present = [&](int operand) { return instruction.operands[operand] != 0; };
-  constexpr uint32_t activationLimit = 15, feeds = feedTimes;
+  constexpr uint32_t activationLimit = 15, feeds = feedSamples;
   const auto finite = [&](int i) { return (immediates[i] & 0x7F800000u) != 0x7F800000u; };
   switch (instruction.op) {
     case op_gemm:
@@ -232,6 +232,41 @@ void place(Step& step, const Run& run, uint64_t firstRow, uint32_t rows, FaultRe
   step.call.fault = fault;
 }
 
+const char* checkRange(const Program& program, const Run& run, uint32_t from, uint32_t to) {
+  if (from > to || to > program.instructionCount) return "the range lies outside the program";
+  for (uint32_t i = from; i < to; i++) {
+    const Instruction& instruction = program.instructions[i];
+    if (instruction.op != op_gather && instruction.op != op_gatherLabels && instruction.op != op_scatter && instruction.op != op_shuffle)
+      continue;
+    const Feed& feed = run.feeds[instruction.immediates[0]];
+    if (!feed.data) return "a data set is missing";
+    const uint32_t columns = instruction.op == op_gatherLabels || instruction.op == op_shuffle ? 1 : instruction.dims[1];
+    if (feed.columns != columns) return "a data set has the wrong number of columns";
+    if (instruction.op == op_scatter && feed.type != ElementType::f32) return "the output must be float32";
+    if (instruction.op == op_shuffle && (feed.type != ElementType::u32 || feed.rows > 0xFFFFFFFFu)) return "the order must be uint32";
+  }
+  return nullptr;
+}
+
+const char* checkWatch(const Program& program, const Run& run) {
+  const Watch& watch = run.watch;
+  const Feed& samples = run.feeds[feedSamples];
+  if (watch.phase >= watch.every) return "the phase is not below the distance of watched batches";
+  if (!run.rowCount || run.rowCount >> 63) return "a watched run has no batches, or too many";
+  if (!samples.data || samples.type != ElementType::f64) return "the samples must be float64";
+  const uint64_t start = uint64_t(watch.figures) * 64, bytes = uint64_t(samples.columns) * sizeof(double);
+  if (start > program.arenaBytes || bytes > program.arenaBytes - start) return "the figures lie outside the arena";
+  const Turn last = turnAt(run, (run.rowCount - 1) / run.batch * run.batch);
+  return last.sample + last.watched > samples.rows ? "the samples are of fewer batches" : nullptr;
+}
+
+// Copies what a watched batch has measured.
+void keepFigures(const Program& program, const Run& run, const Turn& turn) {
+  const Feed& samples = run.feeds[feedSamples];
+  __builtin_memcpy(static_cast<double*>(samples.data) + turn.sample * samples.columns, program.arena + uint64_t(run.watch.figures) * 64,
+                   samples.columns * sizeof(double));
+}
+
 // Adds what instructions take to the times that a run may ask for: all of it, until the last thread has done its part.
 class Stopwatch {
  public:
@@ -304,7 +339,8 @@ uint64_t extentBytes(const OperandInfo& operand, const uint32_t* dims) {
   return times(extent, elementSize(operand.type));
 }
 
-LoadError load(Program& program, size_t arenaBytes) {
+LoadError load(Program& program) {
+  const size_t arenaBytes = program.arenaBytes;
   program.stepCount = 0;
   program.rows = 0;
   for (uint32_t i = 0; i < program.instructionCount; i++) {
@@ -351,27 +387,28 @@ LoadError load(Program& program, size_t arenaBytes) {
   return {0, nullptr, nullptr};
 }
 
+Turn turnAt(const Run& run, uint64_t at) {
+  const Watch& watch = run.watch;
+  if (!watch.every) return {run.from, run.to, false, 0};
+  const uint64_t place = watch.phase + at / run.batch, sample = (place + watch.every - 1) / watch.every - (watch.phase != 0);
+  if (place % watch.every) return {run.from, run.to, false, sample};
+  return {watch.from, watch.to, true, sample};
+}
+
 const char* checkRun(const Program& program, const Run& run) {
-  if (run.from > run.to || run.to > program.instructionCount) return "the range lies outside the program";
   if (run.firstRow + run.rowCount < run.firstRow) return "the rows overflow";
   if (run.rowCount && (!run.batch || (program.rows && run.batch > program.rows))) return "the batch is larger than the program's";
-  for (uint32_t i = run.from; i < run.to; i++) {
-    const Instruction& instruction = program.instructions[i];
-    if (instruction.op != op_gather && instruction.op != op_gatherLabels && instruction.op != op_scatter && instruction.op != op_shuffle)
-      continue;
-    const Feed& feed = run.feeds[instruction.immediates[0]];
-    if (!feed.data) return "a data set is missing";
-    const uint32_t columns = instruction.op == op_gatherLabels || instruction.op == op_shuffle ? 1 : instruction.dims[1];
-    if (feed.columns != columns) return "a data set has the wrong number of columns";
-    if (instruction.op == op_scatter && feed.type != ElementType::f32) return "the output must be float32";
-    if (instruction.op == op_shuffle && (feed.type != ElementType::u32 || feed.rows > 0xFFFFFFFFu)) return "the order must be uint32";
+  if (const char* reason = checkRange(program, run, run.from, run.to)) return reason;
+  const Feed &times = run.feeds[feedTimes], &order = run.feeds[feedOrder];
+  if (run.watch.every) {
+    if (const char* reason = checkRange(program, run, run.watch.from, run.watch.to)) return reason;
+    if (const char* reason = checkWatch(program, run)) return reason;
+    if (times.data) return "a watched run keeps no times";
   }
-  const Feed& times = run.feeds[feedTimes];
   if (times.data) {
     if (times.type != ElementType::f64 || times.columns != run.to - run.from) return "the times must be float64, one an instruction";
     if (!run.rowCount || times.rows < (run.rowCount - 1) / run.batch + 1) return "the times are of fewer batches";
   }
-  const Feed& order = run.feeds[feedOrder];
   if (order.data && (order.type != ElementType::u32 || order.columns != 1)) return "the order must be uint32";
   return nullptr;
 }
@@ -380,17 +417,19 @@ bool runBatch(Program& program, const Run& run, uint64_t at, Crew* crew, char* s
   const uint64_t left = run.rowCount - at;
   const uint32_t rows = uint32_t(left < run.batch ? left : run.batch);
   ControlBlock* control = reinterpret_cast<ControlBlock*>(program.arena);
+  const Turn turn = turnAt(run, at);
   Stopwatch stopwatch(run, at);
   for (uint32_t s = 0; s < program.stepCount; s++) {
     Step& step = program.steps[s];
-    if (step.instruction < run.from) continue;
-    if (step.instruction >= run.to) break;
+    if (step.instruction < turn.from) continue;
+    if (step.instruction >= turn.to) break;
     if (__atomic_load_n(abandon, __ATOMIC_RELAXED)) return false;
     place(step, run, run.firstRow + at, rows, &control->fault);
     runStep(step, crew, scratch);
     stopwatch.add(step);
     if (__atomic_load_n(&control->fault.fault, __ATOMIC_RELAXED)) return false;
   }
+  if (turn.watched) keepFigures(program, run, turn);
   __atomic_fetch_add(&control->progress, 1, __ATOMIC_RELEASE);
   return true;
 }
@@ -402,11 +441,12 @@ bool resume(Program& program, const Run& run, Position& position, char* scratch,
   do {
     if (position.step == 0 && position.part == 0 && __atomic_load_n(&control->cancel, __ATOMIC_ACQUIRE)) return false;
     const uint64_t left = run.rowCount - position.row;
+    const Turn turn = turnAt(run, position.row);
     Stopwatch stopwatch(run, position.row);
     for (; position.step < program.stepCount; position.step++, position.part = 0) {
       Step& step = program.steps[position.step];
-      if (step.instruction < run.from) continue;
-      if (step.instruction >= run.to) break;
+      if (step.instruction < turn.from) continue;
+      if (step.instruction >= turn.to) break;
       place(step, run, run.firstRow + position.row, uint32_t(left < run.batch ? left : run.batch), &control->fault);
       while (position.part < step.parts) {
         if (spent >= question) {
@@ -419,6 +459,7 @@ bool resume(Program& program, const Run& run, Position& position, char* scratch,
         if (control->fault.fault) return false;
       }
     }
+    if (turn.watched) keepFigures(program, run, turn);
     __atomic_fetch_add(&control->progress, 1, __ATOMIC_RELEASE);
     position = {position.row + run.batch, 0, 0};
   } while (position.row < run.rowCount);

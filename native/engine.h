@@ -56,6 +56,7 @@ struct Step {
 struct Program {
   const KernelTable* table;
   char* arena;
+  size_t arenaBytes;
   Instruction* instructions;
   Step* steps;
   uint32_t instructionCount, stepCount, rows, threads;
@@ -71,16 +72,34 @@ struct LoadError {
 // Steps that `count` instructions decode to, at most.
 constexpr uint32_t stepLimit(uint32_t count) { return count * 2; }
 
-// Checks and decodes program.instructions (instructionCount of them) into program.steps, over an arena of `arenaBytes`.
-LoadError load(Program& program, size_t arenaBytes);
+// Checks and decodes program.instructions (instructionCount of them) into program.steps.
+LoadError load(Program& program);
+
+// Every so many batches of a run one is watched: it runs other instructions, and what these leave in the arena from line `figures`
+// on becomes the next row of feedSamples, whose columns say how much that is.
+struct Watch {
+  uint32_t every;     // 0: none is
+  uint32_t phase;     // those whose number in the run, from 0, plus this is a multiple of `every`; below it
+  uint32_t from, to;  // instructions
+  uint32_t figures;   // in units of 64 bytes
+};
 
 // A contiguous range of instructions, run once a batch over rows [firstRow, firstRow + rowCount) of the run's order.
 struct Run {
   uint32_t from, to;  // instructions
   uint32_t batch;     // rows a batch; the last one may be shorter
   uint64_t firstRow, rowCount;
+  Watch watch;
   Feed feeds[feedCount];
 };
+
+// What the batch that begins at row `at` of a run has to do.
+struct Turn {
+  uint32_t from, to;  // instructions
+  bool watched;
+  uint64_t sample;  // batches of the run watched before it
+};
+Turn turnAt(const Run& run, uint64_t at);
 
 // Why the feeds do not fit the run, or null.
 const char* checkRun(const Program& program, const Run& run);

@@ -17,15 +17,16 @@ enum Op : uint32_t {
 
 enum class ElementType : uint32_t { i8, u8, i16, u16, i32, u32, f32, f64, count };
 
-// A data set outside the arena, bound to a slot for one run. feedTimes is the engine's to write, if it is there: a row a batch, in
-// which every instruction of the run has the nanoseconds that it took, as doubles that are added to.
+// A data set outside the arena, bound to a slot for one run. Two are the engine's to write. feedSamples has a row for each watched
+// batch of a run (see Run). feedTimes, if it is there, has a row a batch, in which every instruction of the run has the nanoseconds
+// that it took, as doubles that are added to.
 struct Feed {
   void* data;
   uint64_t rows;
   uint32_t columns;
   ElementType type;
 };
-enum FeedSlot : uint32_t { feedInput, feedTarget, feedOrder, feedOutput, feedTimes, feedCount };
+enum FeedSlot : uint32_t { feedInput, feedTarget, feedOrder, feedOutput, feedSamples, feedTimes, feedCount };
 
 // Why a run stopped, besides its end.
 enum class Fault : uint32_t { none, nonFiniteInput, labelOutOfRange, rowOutOfRange, nonFiniteLoss, nonFiniteWeight };

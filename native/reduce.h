@@ -51,6 +51,28 @@ GRADMILL_INLINE float sumChunk(size_t n, Term term) {
   return foldLanes(sum);
 }
 
+struct SumPair {
+  float a, b;
+};
+
+// Two such sums in one pass over one chunk: terms(i, count, a, b) gives both terms.
+template <class Terms>
+GRADMILL_INLINE SumPair sumChunkPair(size_t n, Terms terms) {
+  F first[laneVectors], second[laneVectors];
+  for (int v = 0; v < laneVectors; v++) first[v] = second[v] = F::zero();
+  const auto add = [&](size_t i, int count, int v) {
+    F a, b;
+    terms(i, count, a, b);
+    first[v] = first[v] + a;
+    second[v] = second[v] + b;
+  };
+  size_t i = 0;
+  for (; i + virtualLanes <= n; i += virtualLanes)
+    for (int v = 0; v < laneVectors; v++) add(i + v * F::lanes, F::lanes, v);
+  for (int v = 0; i < n; i += F::lanes, v++) add(i, int(n - i < size_t(F::lanes) ? n - i : F::lanes), v);
+  return {foldLanes(first), foldLanes(second)};
+}
+
 template <class Term>
 static inline float sumOf(size_t n, Term term) {
   if (n <= reductionChunk) return sumChunk(n, term);

@@ -41,7 +41,7 @@ using namespace gradmill;
 
 namespace {
 
-constexpr uint32_t magic = 0x63726D67, version = 1;
+constexpr uint32_t magic = 0x63726D67, version = 2;
 constexpr uint32_t environments = 3;  // that use the team at once
 constexpr uint32_t mostBatches = 64;  // of a damaged run
 
@@ -56,8 +56,16 @@ using Block = std::unique_ptr<char, FreeAligned>;
 Block allocate(size_t bytes) { return Block(static_cast<char*>(::operator new(bytes, std::align_val_t(64)))); }
 
 struct RecordedRun {
-  uint32_t program, from, to, firstRow, rowCount, batch, feeds[feedCount], fault, hash[2];
+  uint32_t program, from, to, firstRow, rowCount, batch;
+  Watch watch;
+  uint32_t feeds[feedCount], fault, hash[2];
 };
+
+// Whether some batch runs that instruction.
+bool runs(const RecordedRun& run, uint32_t instruction) {
+  const Watch& watch = run.watch;
+  return (instruction >= run.from && instruction < run.to) || (watch.every && instruction >= watch.from && instruction < watch.to);
+}
 
 struct DataSet {
   ElementType type;
@@ -193,20 +201,20 @@ class Life {
       loaded.instructions = recorded.programs[i];
       const uint32_t count = uint32_t(loaded.instructions.size());
       loaded.steps.resize(stepLimit(count));
-      loaded.program = {&table, arena_.get(), loaded.instructions.data(), loaded.steps.data(), count, 0, 0, threads, 0};
+      loaded.program = {&table, arena_.get(), case_.arenaBytes, loaded.instructions.data(), loaded.steps.data(), count, 0, 0, threads, 0};
     }
   }
 
   // Why a program is refused, or null.
   const char* load() {
     for (Loaded& loaded : programs_)
-      if (const char* reason = gradmill::load(loaded.program, case_.arenaBytes).reason) return reason;
+      if (const char* reason = gradmill::load(loaded.program).reason) return reason;
     return nullptr;
   }
 
   // A recorded run over this life's memory, with the control block emptied. Returns why it is refused, or null.
   const char* begin(const RecordedRun& recorded, Run& run) {
-    run = {recorded.from, recorded.to, recorded.batch, recorded.firstRow, recorded.rowCount, {}};
+    run = {recorded.from, recorded.to, recorded.batch, recorded.firstRow, recorded.rowCount, recorded.watch, {}};
     for (uint32_t slot = 0; slot < feedCount; slot++) {
       if (!recorded.feeds[slot]) continue;
       const DataSet& set = case_.dataSets[recorded.feeds[slot] - 1];
@@ -238,7 +246,7 @@ class Life {
     if (!strict) return firstNonFinite(recorded);
     Hash hash;
     hash.add(arena_.get() + sizeof(Line), case_.arenaBytes - sizeof(Line));
-    for (const uint32_t slot : {feedOrder, feedOutput})
+    for (const uint32_t slot : {feedOrder, feedOutput, feedSamples})
       if (recorded.feeds[slot]) hash.add(static_cast<char*>(run.feeds[slot].data), case_.dataSets[recorded.feeds[slot] - 1].bytes);
     if (hash.a == recorded.hash[0] && hash.b == recorded.hash[1]) return "";
     char text[64];
@@ -251,7 +259,7 @@ class Life {
       const Program& program = programs_[run.program].program;
       for (uint32_t s = 0; s < program.stepCount; s++) {
         const Step& step = program.steps[s];
-        if (step.instruction < run.from || step.instruction >= run.to) continue;
+        if (!runs(run, step.instruction)) continue;
         coverage.ran[step.op] = true;
         if (step.parts > 1) coverage.split[step.op] = true;
       }
@@ -274,8 +282,9 @@ class Life {
     const uint32_t rows = uint32_t(std::min<uint64_t>(run.rowCount - at, run.batch));
     char* const first = arena_.get() + sizeof(Line);
     const size_t size = case_.arenaBytes - sizeof(Line);
+    const Turn turn = turnAt(run, at);
     bool more = true;
-    for (uint32_t i = run.from; i < run.to && more; i++) {
+    for (uint32_t i = turn.from; i < turn.to && more; i++) {
       const Instruction& instruction = program.instructions[i];
       const OpInfo& info = opInfo(instruction.op);
       uint32_t dims[3];
@@ -287,17 +296,23 @@ class Life {
       Run alone = run;
       alone.from = i;
       alone.to = i + 1;
+      alone.watch = {};
       more = runBatch(program, alone, at, nullptr, scratch, &never);
     }
     ASAN_UNPOISON_MEMORY_REGION(first, size);
-    return more;
+    if (!more || !turn.watched) return more;
+    // No instruction is left: figures are copied.
+    Run last = run;
+    last.watch.from = last.watch.to;
+    return runBatch(program, last, at, nullptr, scratch, &never);
   }
 
   // In fast mode the bits differ, but what a finite run writes is finite. Where a later buffer took a place it holds floats or
   // small integers, which are finite as floats too.
   std::string firstNonFinite(const RecordedRun& recorded) const {
     const std::vector<Instruction>& instructions = case_.programs[recorded.program];
-    for (uint32_t i = recorded.from; i < recorded.to; i++) {
+    for (uint32_t i = 0; i < instructions.size(); i++) {
+      if (!runs(recorded, i)) continue;
       const OpInfo& info = opInfo(instructions[i].op);
       for (int o = 0; o < info.operandCount; o++) {
         const OperandInfo& operand = info.operand[o];
@@ -439,7 +454,7 @@ void fuzz(const Case& recorded, const Settings& settings, char* scratch, Chance&
       for (uint32_t words = chance.below(2000); words > 0; words--)
         damaged.words[chance.below(uint32_t(damaged.words.size()))] = chance.below(0xFFFFFFFFu);
     } else if (part == 1 || text.empty()) {
-      uint32_t& number = (&recordedRun.from)[chance.below(5 + feedCount)];
+      uint32_t& number = (&recordedRun.from)[chance.below(10 + feedCount)];
       const bool feed = &number >= recordedRun.feeds;
       const uint32_t odd = oddNumber(chance, number);
       number = feed ? odd % uint32_t(damaged.dataSets.size() + 1) : odd;

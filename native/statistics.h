@@ -45,8 +45,8 @@ static inline double addLanes(F v) {
   return sum;
 }
 
-// The op `statistics` of n > 0 numbers; load(i, count) gives some of them, and zero past count.
-template <class Load>
+// The op `statistics` of n > 0 numbers; load(i, count) gives some of them, and zero past count. Without a threshold nothing is small.
+template <bool thresholded, class Load>
 static inline void describe(size_t n, float threshold, Load load, double* out) {
   float first[F::lanes];
   load(0, n < size_t(F::lanes) ? int(n) : F::lanes).store(first);
@@ -62,11 +62,11 @@ static inline void describe(size_t n, float threshold, Load load, double* out) {
       low = min(low, real);
       high = max(high, real);
       chunkZeros = chunkZeros + ones(eq(v, zero), count);
-      chunkSmall = chunkSmall + ones(lt(abs(v), limit), count);
+      if (thresholded) chunkSmall = chunkSmall + ones(lt(abs(v), limit), count);
       return v;
     }));
     zeros += addLanes(chunkZeros);
-    small += addLanes(chunkSmall);
+    if (thresholded) small += addLanes(chunkSmall);
   }
   float lows[F::lanes], highs[F::lanes];
   low.store(lows);
@@ -81,14 +81,13 @@ static inline void describe(size_t n, float threshold, Load load, double* out) {
   const F factor = F::set(scale), centre = F::set(float(mean));
   double squares = 0.0, deviations = 0.0;
   for (size_t start = 0; start < n; start += reductionChunk) {
-    squares += double(sumChunk(chunkAt(start), [&](size_t i, int count) {
-      const F v = load(start + i, count) * factor;
-      return v * v;
-    }));
-    deviations += double(sumChunk(chunkAt(start), [&](size_t i, int count) {
-      const F v = firstLanes((load(start + i, count) - centre) * factor, count);
-      return v * v;
-    }));
+    const SumPair sums = sumChunkPair(chunkAt(start), [&](size_t i, int count, F& square, F& deviation) {
+      const F v = load(start + i, count), scaled = v * factor, apart = firstLanes((v - centre) * factor, count);
+      square = scaled * scaled;
+      deviation = apart * apart;
+    });
+    squares += double(sums.a);
+    deviations += double(sums.b);
   }
   const double terms = double(n) * double(scale) * double(scale);
   out[0] = mean;
@@ -110,12 +109,14 @@ static void statistics(const Call& call, uint32_t, uint32_t, char*) {
   double* out = static_cast<double*>(call.operands[2]);
   for (int i = 0; i < 8; i++) out[i] = 0.0;
   if (n == 0) return;
+  const auto value = [=](size_t i, int count) { return F::loadPartial(x + i, count); };
+  const auto difference = [=](size_t i, int count) { return F::loadPartial(x + i, count) - F::loadPartial(minus + i, count); };
   if (minus)
-    describe(
-        n, threshold, [=](size_t i, int count) { return F::loadPartial(x + i, count) - F::loadPartial(minus + i, count); }, out);
+    describe<true>(n, threshold, difference, out);
+  else if (threshold > 0.0f)
+    describe<true>(n, threshold, value, out);
   else
-    describe(
-        n, threshold, [=](size_t i, int count) { return F::loadPartial(x + i, count); }, out);
+    describe<false>(n, threshold, value, out);
 }
 
 static void histogram(const Call& call, uint32_t, uint32_t, char*) {
@@ -124,13 +125,23 @@ static void histogram(const Call& call, uint32_t, uint32_t, char*) {
   uint32_t* counts = static_cast<uint32_t*>(call.operands[2]);
   for (int bin = 0; bin < histogramBins; bin++) counts[bin] = 0;
   const double low = statistics[3], high = statistics[4], perUnit = histogramBins / (high - low);
-  const bool spread = perUnit > 0.0 && perUnit < 1e300;
-  for (size_t i = 0; i < size_t(call.m) * call.n; i++) {
-    const double v = double(x[i]);
-    if (!(v >= low && v <= high)) continue;
-    const int bin = spread ? int((v - low) * perUnit) : 0;
-    counts[bin < histogramBins ? bin : histogramBins - 1]++;
+  const double scale = perUnit > 0.0 && perUnit < 1e300 ? perUnit : 0.0;
+  // A block's bins are found in a loop without branches, which compilers make vectors of. Neighbours, which are often in the same bin,
+  // are counted in tables of their own, so that no count waits for the last one; what is not counted has a bin behind the others.
+  constexpr size_t block = 64, tables = 8, width = histogramBins + 1;
+  constexpr double last = histogramBins - 1;
+  uint32_t table[tables * width] = {}, bins[block];
+  for (size_t start = 0, n = size_t(call.m) * call.n; start < n; start += block) {
+    const size_t count = n - start < block ? n - start : block;
+    for (size_t i = 0; i < count; i++) {
+      const double v = double(x[start + i]), place = (v - low) * scale;
+      const int32_t bin = int32_t(place >= last ? last : place > 0.0 ? place : 0.0);
+      bins[i] = uint32_t(v >= low && v <= high ? bin : histogramBins) + uint32_t(i % tables * width);
+    }
+    for (size_t i = 0; i < count; i++) table[bins[i]]++;
   }
+  for (size_t i = 0; i < tables * width; i++)
+    if (i % width < histogramBins) counts[i % width] += table[i];
 }
 
 static void columnDistances(const Call& call, uint32_t part, uint32_t parts, char*) {

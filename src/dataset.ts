@@ -81,6 +81,9 @@ export class MemoryPool {
   }
 }
 
+/** Of samples that one job writes. Tens of a small network's: beside so many steps, starting a job is nothing. */
+const SAMPLES_BYTES = 2 ** 17;
+
 /** The data sets of one call. */
 export class DataSets {
   #held: EngineMemory[] = [];
@@ -118,6 +121,12 @@ export class DataSets {
     const set = this.#add('times', FLOAT64, batches, instructions);
     viewOf(FLOAT64, set.memory.bytes(), batches * instructions).fill(0);
     return set;
+  }
+
+  /** For the engine to write what watched batches have measured: as many rows as take few bytes, at least one. */
+  samples(columns: number, most: number): DataSet {
+    const rows = Math.max(1, Math.floor(SAMPLES_BYTES / bytesPerElement(FLOAT64) / columns));
+    return this.#add('samples', FLOAT64, Math.min(rows, most), columns);
   }
 
   /** A permutation of `rows` rows, for the engine to write. */

@@ -16,12 +16,18 @@ export interface EngineMemory {
   release(): void;
 }
 
+/**
+ * Every so many batches of a run one runs other instructions, `from` to `to`: those whose number in the run, from 0, plus `phase` is
+ * a multiple of `every`. What these leave in the arena from line `figures` (64 bytes each) on becomes the next row of FEED.samples.
+ */
+export type WatchedBatches = readonly [every: number, phase: number, from: number, to: number, figures: number];
+
 /** A plan loaded over an arena. Ranges are of instructions; one run at a time. */
 export interface EngineProgram {
   /** Binds a data set to a slot for the runs that follow; nothing unbinds it. */
   feed(slot: number, memory: EngineMemory['handle'] | undefined, type: number, rows: number, columns: number): void;
   /** On this thread. False when the arena's control block holds a fault. */
-  run(from: number, to: number, firstRow: number, rowCount: number, batch: number): boolean;
+  run(from: number, to: number, firstRow: number, rowCount: number, batch: number, ...watch: Partial<WatchedBatches>): boolean;
   /** On this thread, from and into the caller's own arrays. */
   predict(
     from: number,
@@ -34,7 +40,7 @@ export interface EngineProgram {
     outColumns: number,
   ): boolean;
   /** On the engine's threads. */
-  start(from: number, to: number, firstRow: number, rowCount: number, batch: number): Promise<void>;
+  start(from: number, to: number, firstRow: number, rowCount: number, batch: number, ...watch: Partial<WatchedBatches>): Promise<void>;
   /** Gives its memory back before it is collected; nothing may call it afterwards. Undefined: there is none to give. */
   release?(): void;
   /**

@@ -3,21 +3,28 @@
 import { rowOf } from './dataset.js';
 import { GradmillError } from './errors.js';
 import type { Job } from './jobs.js';
-import type { Instruction, Tensor } from './plan.js';
-import type { Runtime } from './runtime.js';
+import type { Instruction, Plan, Tensor } from './plan.js';
+import type { LoadedPlan, Runtime } from './runtime.js';
 import type { NumericArray } from './tensor.js';
 
 /** @param job that the engine stopped: its data sets are still bound to its program */
 export async function describeFault(runtime: Runtime, job: Job): Promise<GradmillError> {
   const { kind, instruction, row } = runtime.fault;
   const { sets, originOf } = job.piece;
-  const inTarget = runtime.plan(job.kind, job.batch).plan.instructions[instruction].scope === 'target';
+  const { plan, first } = planOf(runtime.plan(job.kind, job.batch), instruction);
+  const inTarget = plan.instructions[instruction - first].scope === 'target';
   const set = inTarget && sets.y ? sets.y : sets.x;
   if (kind === 'nonFiniteInput') return badNumber(set.what, originOf(row), rowOf(set, row));
   if (kind === 'labelOutOfRange') return badLabel(set.what, originOf(row), rowOf(set, row)[0], runtime.units);
   if (kind === 'rowOutOfRange')
     return new GradmillError('backend-unavailable', `the engine asked for row ${row}, which ${set.what} does not have`);
   return diverged(runtime, job);
+}
+
+/** The plan that has an instruction of a program, and the first one's number in the program. */
+function planOf({ plan, watched }: LoadedPlan, instruction: number): { readonly plan: Plan; readonly first: number } {
+  const { length } = plan.instructions;
+  return watched && instruction >= length ? { plan: watched.plan, first: length } : { plan, first: 0 };
 }
 
 export function badNumber(what: string, row: number, values: NumericArray): GradmillError {
@@ -60,12 +67,13 @@ function isBad(values: Float32Array): boolean {
 /** The forward pass again, one instruction at a time, on the engine's threads: memory that was reused tells nothing. */
 async function forwardCulprit(runtime: Runtime, { kind, batch }: Job, firstRow: number, rows: number): Promise<string> {
   const { instruction: end } = runtime.fault;
-  const { plan, program } = runtime.plan(kind, batch);
-  for (const [i, instruction] of plan.instructions.slice(0, end).entries()) {
+  const loaded = runtime.plan(kind, batch);
+  const { plan, first } = planOf(loaded, end);
+  for (const [i, instruction] of plan.instructions.slice(0, end - first).entries()) {
     const weight = operands(instruction, false).find((tensor) => tensor.storage === 'state' && isBad(runtime.floats(tensor)));
     if (weight) return `weight '${weight.name}' of layer '${weight.name.slice(0, weight.name.indexOf('/'))}'`;
     runtime.clearControl();
-    await program.start(i, i + 1, firstRow, rows, batch);
+    await loaded.program.start(first + i, first + i + 1, firstRow, rows, batch);
     const output = operands(instruction, true).find((tensor) => isBad(runtime.floats(tensor, rows)));
     if (output) return describe(output, rows);
   }

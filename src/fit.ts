@@ -1,11 +1,11 @@
-// The loop over epochs: checks, shuffling, steps, validation, callbacks. One native job an epoch, or one a batch where the
-// user wants to hear of every batch.
+// The loop over epochs: checks, shuffling, steps, validation, callbacks. One native job an epoch, or one a batch or sample where
+// the user wants to hear of each.
 import type { DataSet, DataSets } from './dataset.js';
 import type { DiagnosticsSample, UnitPaths } from './diagnostics/types.js';
 import { GradmillError } from './errors.js';
 import { type Evaluation, type Examples, type Jobs, type LoadedExamples, type Watch, WIDEST_BATCH } from './jobs.js';
-import { checkLog, logged, logStart, type LogRecord, type LogTarget } from './log.js';
-import type { Measures } from './measure.js';
+import { checkLog, logged, logStart, type LogTarget, type WriteLog } from './log.js';
+import { Figures } from './measure.js';
 import { checkOptions, finiteNumber, flag, reading, show, size, wholeNumber } from './options.js';
 import { Paths } from './paths.js';
 import { platform } from './platform.js';
@@ -53,7 +53,7 @@ export interface EpochReport {
 export interface DiagnosticsOptions {
   /** Steps 1, 1 + every, 1 + 2·every … of the fit are measured. At least 1. Default 100. */
   readonly every?: number;
-  /** After each measured step, awaited; as onBatch. */
+  /** After each measured step, awaited; as onBatch. Costs one native job a sample. */
   readonly onSample?: (sample: DiagnosticsSample) => unknown;
   /** How far each unit's weights go: `paths` of the history. Needs every: 1. Default false. */
   readonly paths?: boolean;
@@ -74,9 +74,9 @@ export interface FitOptions {
   readonly signal?: AbortSignal;
   /**
    * A record when it starts, for each epoch and diagnostics sample, and when it ends or fails: lines of JSON at the end of that file,
-   * one by one as they come, for `gradmill report`; or calls of a function, not awaited, in which the model is busy; what it throws
-   * ends the fit. A file that cannot be opened rejects the fit before it begins; one that fails later does not end it: see
-   * History.logError. Default: none.
+   * as they come, for `gradmill report`; or calls of a function, not awaited, in which the model is busy; what it throws ends the fit.
+   * Samples come together, at the latest with their epoch, unless onSample is given. A file that cannot be opened rejects the fit before
+   * it begins; one that fails later does not end it: see History.logError. Default: none.
    */
   readonly log?: LogTarget;
   /** 0 silent, 1 progress on standard output, in browsers on the console. Default 0. */
@@ -193,7 +193,7 @@ function checkCallback<T>(name: string, given: T): T {
 
 function checkDiagnostics(given: DiagnosticsOptions): PreparedFit['diagnostics'] {
   const checked = checkOptions('fit: diagnostics', given, ['every', 'onSample', 'paths']);
-  const every = wholeNumber('fit: diagnostics: every', checked.every ?? 100, 1);
+  const every = size('fit: diagnostics: every', checked.every ?? 100);
   const paths = flag('fit: diagnostics: paths', checked.paths ?? false);
   if (paths && every !== 1)
     throw new GradmillError('invalid-argument', `fit: diagnostics: paths needs every: 1, as a path has all steps; got every: ${every}`);
@@ -226,7 +226,7 @@ export async function runFit(jobs: Jobs, memory: DataSets, fit: PreparedFit, pau
   };
   signal?.addEventListener('abort', abort);
   try {
-    const run = (write?: (record: LogRecord) => Promise<void>): Promise<History> => new Fit(jobs, fit, pause, stop, write).run(memory);
+    const run = (write?: WriteLog): Promise<History> => new Fit(jobs, fit, pause, stop, write).run(memory);
     return await (log === undefined ? run() : logged(log, logStart(jobs.runtime, fit), signal, run));
   } finally {
     signal?.removeEventListener('abort', abort);
@@ -239,14 +239,16 @@ class Fit {
   readonly #pause: Pause;
   /** Aborts with the user's signal, and when onProgress throws. */
   readonly #stop: AbortController;
-  readonly #log: ((record: LogRecord) => Promise<void>) | undefined;
+  readonly #log: WriteLog | undefined;
   readonly #batches: number;
   readonly #started = performance.now();
   #lastProgress = this.#started;
   readonly #samples: DiagnosticsSample[] = [];
+  /** Of them. */
+  #told = 0;
   #paths: Paths | undefined;
 
-  constructor(jobs: Jobs, fit: PreparedFit, pause: Pause, stop: AbortController, log?: (record: LogRecord) => Promise<void>) {
+  constructor(jobs: Jobs, fit: PreparedFit, pause: Pause, stop: AbortController, log?: WriteLog) {
     this.#jobs = jobs;
     this.#fit = fit;
     this.#pause = pause;
@@ -265,8 +267,7 @@ class Fit {
     if (validation) await this.#evaluate(validation, 0, true);
 
     const order = shuffle ? memory.order(rows) : undefined;
-    const { measures } = this.#watchPlan(data) ?? {};
-    if (measures && this.#fit.diagnostics?.paths) this.#paths = new Paths(this.#jobs.runtime, measures);
+    const samples = await this.#prepareSamples(data, memory);
     const reports: EpochReport[] = [];
     const printer = verbose ? platform().progress() : undefined;
     const show = (report: ProgressReport): void => {
@@ -274,7 +275,7 @@ class Fit {
     };
     try {
       for (let epoch = 1; epoch <= epochs; epoch++) {
-        const trained = await this.#train(epoch, data, order, printer && show);
+        const trained = await this.#train(epoch, data, { order, samples }, printer && show);
         const report = { ...trained, ...(await this.#validate(validation ?? data, validation ? 0 : rows)) };
         reports.push(report);
         printer?.epoch(report);
@@ -296,7 +297,7 @@ class Fit {
   async #train(
     epoch: number,
     data: LoadedExamples,
-    order: DataSet | undefined,
+    { order, samples }: { readonly order: DataSet | undefined; readonly samples: DataSet | undefined },
     print?: (report: ProgressReport) => void,
   ): Promise<EpochReport> {
     const jobs = this.#jobs;
@@ -341,7 +342,11 @@ class Fit {
     const watched = !onBatch && (print ?? onProgress) !== undefined;
     const timer = watched ? setInterval(() => progress(jobs.progress), PROGRESS_MILLISECONDS) : undefined;
     try {
-      await jobs.run(`train:${data.kind}`, batchSize, sets, { rows, firstBatch, signal, watch: this.#watch(epoch, data), afterBatch });
+      await jobs.run(this.#kind(data), batchSize, sets, { rows, firstBatch, signal, watch: this.#watch(epoch, samples), afterBatch });
+    } catch (error) {
+      // What was measured before may tell why.
+      await this.#logSamples().catch(() => undefined);
+      throw error;
     } finally {
       clearInterval(timer);
     }
@@ -350,30 +355,51 @@ class Fit {
     return { epoch, epochs, ...jobs.evaluation, seconds, samplesPerSecond: rows / seconds };
   }
 
-  #watchPlan({ kind }: LoadedExamples): { readonly kind: PlanKind; readonly measures: Measures | undefined } | undefined {
+  #kind({ kind }: LoadedExamples): PlanKind {
+    const { diagnostics } = this.#fit;
+    return `${diagnostics ? (diagnostics.paths ? 'trace' : 'watch') : 'train'}:${kind}`;
+  }
+
+  /** Room for what a job measures, if steps are measured: for one of them where the user hears of each. */
+  async #prepareSamples(data: LoadedExamples, memory: DataSets): Promise<DataSet | undefined> {
     const { diagnostics, batchSize } = this.#fit;
     if (!diagnostics) return undefined;
-    const watch = `${diagnostics.paths ? 'trace' : 'watch'}:${kind}` as const;
-    return { kind: watch, measures: this.#jobs.runtime.plan(watch, batchSize).measures };
+    const { runtime } = this.#jobs;
+    await runtime.startDirections();
+    const { watched } = runtime.plan(this.#kind(data), batchSize);
+    if (!watched) return undefined;
+    const { measures } = watched;
+    if (diagnostics.paths) this.#paths = new Paths(runtime, measures);
+    return memory.samples(measures.region.elements(1), diagnostics.onSample ? 1 : this.#batches);
   }
 
   /** How steps are measured, if they are. */
-  #watch(epoch: number, data: LoadedExamples): Watch | undefined {
+  #watch(epoch: number, samples: DataSet | undefined): Watch | undefined {
     const { diagnostics } = this.#fit;
-    const plan = this.#watchPlan(data);
-    if (!diagnostics || !plan) return undefined;
+    if (!diagnostics || !samples) return undefined;
     const { every, onSample } = diagnostics;
-    const { runtime } = this.#jobs;
-    const afterStep = async (step: number): Promise<void> => {
-      const { measures } = this.#watchPlan(data) ?? {};
-      if (!measures) return;
-      const sample = { epoch, step, loss: runtime.batchLoss, layers: measures.sample(runtime) };
-      this.#samples.push(sample);
-      this.#paths?.step(measures);
-      await this.#log?.({ type: 'diagnostics', ...sample });
-      if (onSample) await this.#callback(() => onSample(sample));
+    const bytes = samples.columns * Float64Array.BYTES_PER_ELEMENT;
+    const measured: Watch['measured'] = ({ measures }, first, count) => {
+      const figures = new Figures(samples.memory.bytes());
+      for (let i = 0; i < count; i++) {
+        figures.origin = i * bytes - measures.region.offset;
+        this.#samples.push({ epoch, step: first + i * every, ...measures.sample(figures) });
+        this.#paths?.step(measures, figures);
+      }
     };
-    return { kind: plan.kind, every, afterStep };
+    const afterJob = async (): Promise<void> => {
+      await this.#logSamples();
+      const sample = this.#samples.at(-1);
+      if (onSample && sample) await this.#callback(() => onSample(sample));
+    };
+    return { every, samples, measured, afterJob };
+  }
+
+  /** Those that are new. */
+  async #logSamples(): Promise<void> {
+    const records = this.#samples.slice(this.#told).map((sample) => ({ type: 'diagnostics', ...sample }) as const);
+    this.#told = this.#samples.length;
+    if (records.length > 0) await this.#log?.(...records);
   }
 
   /** Nobody awaits onProgress: what it throws, or rejects with, becomes the reason to stop. */

@@ -1,12 +1,13 @@
 // What a model's calls have in common: data checked against the model, plans run over it on the engine's threads, and what
 // they found out. model.ts queues the calls, fit.ts loops over them, runtime.ts holds the memory, faults.ts words the errors.
 import type { NamedLayer } from './architecture.js';
-import { type AnySet, type DataSets, feed } from './dataset.js';
+import { type AnySet, type DataSet, type DataSets, feed } from './dataset.js';
+import type { WatchedBatches } from './engine.js';
 import { GradmillError } from './errors.js';
 import { badNumber, describeFault } from './faults.js';
 import { LARGEST_SIZE } from './options.js';
-import { FEED, type Plan } from './plan.js';
-import type { PlanKind, Runtime, TargetKind } from './runtime.js';
+import { ALIGNMENT, FEED, type Plan } from './plan.js';
+import type { PlanKind, Runtime, TargetKind, WatchedPlan } from './runtime.js';
 import { type NumericArray, type Rows, type TensorInput, toRows } from './tensor.js';
 import type { Piece, RunSets } from './window.js';
 
@@ -43,17 +44,20 @@ export interface RunRange {
   readonly onlyCheck?: boolean;
   /** Stops the run before its next batch. */
   readonly signal?: AbortSignal;
-  /** Every so many steps of this fit, from its first on, one is done by the watch plan. */
   readonly watch?: Watch | undefined;
   /** Awaited after every batch of the run, counted from 1; may run others. A job a batch then, else as few as can be. */
   readonly afterBatch?: ((batch: number, rows: number) => Promise<void>) | undefined;
 }
 
+/** Every so many steps of a fit, from its first on, one is done by the plan that measures. */
 export interface Watch {
-  readonly kind: PlanKind;
   readonly every: number;
-  /** Awaited after a watched step of this fit, counted from 1, while what its plan measured is still there. */
-  readonly afterStep: (step: number) => Promise<void>;
+  /** Where the engine puts what such steps have measured, a row each; a job ends with the step that fills it. */
+  readonly samples: DataSet;
+  /** Told when a job has ended, well or not: rows 0 to `count` of `samples` are in, the first one of that step of this fit, from 1. */
+  readonly measured: (plan: WatchedPlan, step: number, count: number) => void;
+  /** Awaited when a job that measured has ended well; may run others. */
+  readonly afterJob: () => Promise<void>;
 }
 
 /** A piece of a run that one call of the engine does. */
@@ -65,6 +69,7 @@ export interface Job {
   readonly firstBatch: number;
   readonly onlyCheck: boolean;
   readonly signal: AbortSignal | undefined;
+  readonly watch: Watch | undefined;
 }
 
 /** Rows that a plan for prediction or evaluation holds at most: larger batches gain nothing. */
@@ -171,45 +176,54 @@ export class Jobs {
     for await (const piece of piecesOf(sets, batch, { firstRow, rows, signal })) {
       for (let at = 0; at < piece.rows;) {
         const step = firstBatch + batches;
-        const unwatched = watch ? (watch.every - (step % watch.every)) % watch.every : Infinity;
-        const most = afterBatch || unwatched === 0 ? batch : unwatched * batch;
-        const part = { ...piece, firstRow: piece.firstRow + at, rows: Math.min(most, piece.rows - at) };
+        const most = afterBatch ? 1 : watch ? unwatchedBefore(step, watch) + 1 + (watch.samples.rows - 1) * watch.every : Infinity;
+        const part = { ...piece, firstRow: piece.firstRow + at, rows: Math.min(most * batch, piece.rows - at) };
         this.#batchesBefore = batches;
-        const job = { kind: watch && unwatched === 0 ? watch.kind : kind, batch, piece: part, firstBatch: step, onlyCheck, signal };
-        await this.#start(job);
+        const measured = await this.#start({ kind, batch, piece: part, firstBatch: step, onlyCheck, signal, watch });
         at += part.rows;
         batches += Math.ceil(part.rows / batch);
-        if (unwatched === 0) await watch?.afterStep(step + 1);
+        if (measured) await watch?.afterJob();
         await afterBatch?.(batches, part.rows);
       }
     }
   }
 
-  async #start(job: Job): Promise<void> {
+  /** Returns whether steps were watched. */
+  async #start(job: Job): Promise<boolean> {
     const { runtime } = this;
-    const { kind, batch, piece, signal } = job;
+    const { kind, batch, piece, firstBatch, onlyCheck, signal, watch } = job;
     signal?.throwIfAborted();
-    const { plan, program, gathers } = runtime.plan(kind, batch);
-    this.#lastPlan = plan;
-    const bind = ({ x, y, order, output, times }: Partial<Piece['sets']>): void => {
+    const { plan, program, gathers, watched } = runtime.plan(kind, batch);
+    const { length } = plan.instructions;
+    const watching: WatchedBatches | undefined = watch &&
+      watched && [watch.every, firstBatch % watch.every, length, length + watched.plan.instructions.length, figuresOf(watched)];
+    const samplesIn = (batches: number): number =>
+      watch ? Math.max(0, Math.ceil((batches - unwatchedBefore(firstBatch, watch)) / watch.every)) : 0;
+    const batches = Math.ceil(piece.rows / batch);
+    this.#lastPlan = watched && samplesIn(batches) > samplesIn(batches - 1) ? watched.plan : plan;
+    const bind = ({ x, y, order, output, times }: Partial<Piece['sets']>, samples?: DataSet): void => {
       feed(program, FEED.input, x);
       feed(program, FEED.target, y);
       feed(program, FEED.order, order);
       feed(program, FEED.output, output);
+      feed(program, FEED.samples, samples);
       feed(program, FEED.times, times);
     };
     const stop = (): void => {
       runtime.cancel();
     };
-    bind(piece.sets);
+    bind(piece.sets, watch?.samples);
     runtime.clearControl();
     signal?.addEventListener('abort', stop);
     try {
-      await program.start(0, job.onlyCheck ? gathers : plan.instructions.length, piece.firstRow, piece.rows, batch);
+      await program.start(0, onlyCheck ? gathers : length, piece.firstRow, piece.rows, batch, ...(watching ?? []));
+      const measured = samplesIn(runtime.progress);
+      if (watch && watched && measured > 0) watch.measured(watched, firstBatch + unwatchedBefore(firstBatch, watch) + 1, measured);
       signal?.throwIfAborted();
       // Looking for a fault runs single instructions.
       feed(program, FEED.times, undefined);
       if (runtime.fault.kind !== 'none') throw await describeFault(runtime, job);
+      return measured > 0;
     } finally {
       signal?.removeEventListener('abort', stop);
       bind({});
@@ -241,6 +255,15 @@ export class Jobs {
     const terms = training?.loss.reduction === 'sum' ? 1 : rows * (elementwise ? units : 1);
     return { loss: sum / terms, ...(training?.accuracy && { accuracy: correct / rows }) };
   }
+}
+
+function figuresOf({ measures }: WatchedPlan): number {
+  return measures.region.offset / ALIGNMENT;
+}
+
+/** Steps of a fit from this one, counted from 0, to the next that is watched. */
+function unwatchedBefore(step: number, { every }: Watch): number {
+  return (every - (step % every)) % every;
 }
 
 /** What of a run is in the engine's memory at a time: all of it, unless a data set is too large. */

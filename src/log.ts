@@ -56,6 +56,9 @@ export type LogRecord = LogStart | LogEpoch | LogDiagnostics | LogEnd | LogError
 /** Where a log goes: a file's path, or a function. */
 export type LogTarget = string | ((record: LogRecord) => void);
 
+/** Writes records in order, to a file in one go. */
+export type WriteLog = (...records: readonly LogRecord[]) => Promise<void>;
+
 /** What every log's file begins with. */
 export const LOG_HEADER = '{"type":"start",';
 
@@ -110,12 +113,12 @@ export async function logged<Result extends object>(
   target: LogTarget,
   start: LogStart,
   signal: AbortSignal | undefined,
-  run: (log: (record: LogRecord) => Promise<void>) => Promise<Result>,
+  run: (log: WriteLog) => Promise<Result>,
 ): Promise<Result & { logError?: GradmillError }> {
   const log = await Log.open(target, start);
   const started = performance.now();
   try {
-    const result = await run((record) => log.write(record));
+    const result = await run((...records) => log.write(...records));
     await log.write({ type: 'end', seconds: (performance.now() - started) / 1000 });
     await log.close();
     return { ...result, ...(log.error && { logError: log.error }) };
@@ -132,36 +135,40 @@ function failure(error: unknown, signal: AbortSignal | undefined): LogError {
 }
 
 class Log {
-  readonly #write: (record: LogRecord) => void | Promise<void>;
+  readonly #write: (records: readonly LogRecord[]) => void | Promise<void>;
   #file: Appender | undefined;
   /** The first that befell the file: nothing is written after it. */
   error: GradmillError | undefined;
 
-  private constructor(write: (record: LogRecord) => void | Promise<void>, file: Appender | undefined) {
+  private constructor(write: (records: readonly LogRecord[]) => void | Promise<void>, file: Appender | undefined) {
     this.#write = write;
     this.#file = file;
   }
 
   static async open(target: LogTarget, start: LogStart): Promise<Log> {
     if (typeof target === 'function') {
-      const log = new Log(target, undefined);
+      const log = new Log((records) => {
+        records.forEach((record) => {
+          target(record);
+        });
+      }, undefined);
       await log.write(start);
       return log;
     }
     const file = await platform().files?.append(target, LOG_HEADER);
     try {
-      await file?.append(lineOf(start));
+      await file?.append(linesOf([start]));
     } catch (error) {
       await file?.close().catch(() => undefined);
       throw error;
     }
-    return new Log((record) => file?.append(lineOf(record)), file);
+    return new Log((records) => file?.append(linesOf(records)), file);
   }
 
-  async write(record: LogRecord): Promise<void> {
+  async write(...records: readonly LogRecord[]): Promise<void> {
     if (this.error) return;
     try {
-      await this.#write(record);
+      await this.#write(records);
     } catch (error) {
       if (!this.#file || !(error instanceof GradmillError)) throw error;
       this.error = error;
@@ -179,6 +186,6 @@ class Log {
   }
 }
 
-function lineOf(record: LogRecord): string {
-  return `${JSON.stringify(record)}\n`;
+function linesOf(records: readonly LogRecord[]): string {
+  return records.map((record) => `${JSON.stringify(record)}\n`).join('');
 }

@@ -1,10 +1,13 @@
 // What a plan measures beside its work: statistics of activations, loss gradients, kernels and updates, layer by layer. runtime.ts
 // lets it record its instructions between those of layers, loss and optimizer, and its figures are read when the plan has run.
-// It reads what the rest of the plan computes and writes to buffers of its own: training does not change by a bit.
+// It reads what the rest of the plan computes and writes to tensors of its own: training does not change by a bit.
 import type { Activation } from './activations.js';
 import { kernelOf, type NamedLayer } from './architecture.js';
 import type { DiagnosticsSample, Distribution, LayerActivations, LayerFlow } from './diagnostics/types.js';
 import type { Parameter, Plan, Tensor, TrainableParameter } from './plan.js';
+
+/** Of a histogram. */
+const BINS = 32;
 
 /** |a'(z)| below it counts as saturated. */
 export const SATURATED = 0.01;
@@ -12,18 +15,53 @@ export const SATURATED = 0.01;
 /** Power iterations of one instruction; few, so that runs that take turns come to an end of it soon. */
 const POWER_ITERATIONS = 8;
 
+/** Instructions of a fit's start, whose samples then go on from where they have come to. */
+const FIRST_INSTRUCTIONS = 4;
+
+/** Of a sample: two products see how far a kernel has turned since the last one. */
+const FOLLOWING_ITERATIONS = 2;
+
+/**
+ * Length of what a sample adds to the direction it goes on from, at random, where that has one of at least 2: what another direction
+ * has become the longest of is found, even if the old one has no share of it. Squared, it is nothing beside 1.
+ */
+const NUDGE = 0.05;
+
 /** Of randomness: the start of every power iteration. Above the streams of weights and layers; shuffling has the last one. */
 const START_STREAM = 0xfffffffe;
 
-/** Views of the arena for immediate use. */
-export interface Figures {
-  doubles(tensor: Tensor): Float64Array;
-  words(tensor: Tensor): Uint32Array;
+/** What was measured, where it lies; for immediate use. A view for all of it, as a view of each number takes longer than measuring it. */
+export class Figures {
+  readonly #doubles: Float64Array;
+  readonly #words: Uint32Array;
+  readonly #floats: Float32Array;
+
+  /** @param origin of the arena's offsets in `bytes`: below 0 where these are a copy of a later part */
+  constructor(
+    { buffer, byteOffset, length }: Uint8Array,
+    public origin = 0,
+  ) {
+    this.#doubles = new Float64Array(buffer, byteOffset, Math.floor(length / 8));
+    this.#words = new Uint32Array(buffer, byteOffset, Math.floor(length / 4));
+    this.#floats = new Float32Array(buffer, byteOffset, Math.floor(length / 4));
+  }
+
+  double({ offset }: Tensor, i = 0): number {
+    return this.#doubles[(this.origin + offset) / 8 + i];
+  }
+
+  word({ offset }: Tensor, i = 0): number {
+    return this.#words[(this.origin + offset) / 4 + i];
+  }
+
+  float({ offset }: Tensor, i = 0): number {
+    return this.#floats[(this.origin + offset) / 4 + i];
+  }
 }
 
 export interface MeasureOptions {
-  /** Instructions of power iteration a kernel; at least 1 where gradients are measured. */
-  readonly powerInstructions: number;
+  /** Instructions of power iteration a kernel, from a random direction. Default: from the kernel's own one, which they move. */
+  readonly powerInstructions?: number;
   /** Whether the step of each unit's weights is wanted. */
   readonly unitSteps: boolean;
 }
@@ -75,11 +113,16 @@ export class Measures {
   readonly #options: MeasureOptions;
   readonly #layers: MeasuredLayer[] = [];
   readonly #statistics = new Map<Tensor, Tensor>();
+  readonly #directions: Directions;
+  readonly #figures: Tensor[] = [];
+  #loss: Tensor | undefined;
+  #region: Tensor | undefined;
 
   /** @param seed words of the model's seed */
-  constructor(plan: Plan, seed: Tensor, options: MeasureOptions) {
+  constructor(plan: Plan, seed: Tensor, directions: Directions, options: MeasureOptions) {
     this.#plan = plan;
     this.#seed = seed;
+    this.#directions = directions;
     this.#options = options;
   }
 
@@ -114,7 +157,7 @@ export class Measures {
           kernel,
           value: this.#statisticsOf(kernel.value),
           gradient: this.#statisticsOf(kernel.grad),
-          square: this.#spectralNorm(kernel.value, this.#options.powerInstructions),
+          square: this.#spectralNorm(kernel),
         };
       });
   }
@@ -132,7 +175,8 @@ export class Measures {
       });
   }
 
-  afterUpdate(): void {
+  /** Behind the update; `loss` is the batch's. From here on all figures lie side by side. */
+  afterUpdate(loss: Tensor): void {
     const plan = this.#plan;
     for (const { name, kernel } of this.#kernels)
       plan.scope(name, () => {
@@ -141,15 +185,26 @@ export class Measures {
         if (!this.#options.unitSteps || !kernel.before) return;
         kernel.steps = plan.buffer('steps', [shape[1]], 'f64');
         plan.emit('columnDistances', shape, { x: value, from: kernel.before, squares: kernel.steps });
-        plan.keep(kernel.steps);
+        this.#keep(kernel.steps);
       });
+    plan.scope('loss', () => {
+      this.#loss = plan.buffer('copy', [1]);
+      plan.emit('activate', [1, 1], { x: loss, y: this.#loss }, LINEAR);
+      this.#keep(this.#loss);
+      this.#region = plan.region('figures', this.#figures);
+    });
+  }
+
+  #keep(figure: Tensor): void {
+    this.#plan.keep(figure);
+    this.#figures.push(figure);
   }
 
   #distribution(x: Tensor): MeasuredTensor {
     const statistics = this.#statisticsOf(x);
-    const histogram = this.#plan.buffer('histogram', [32], 'u32');
+    const histogram = this.#plan.buffer('histogram', [BINS], 'u32');
     this.#plan.emit('histogram', x.shape, { x, statistics, counts: histogram });
-    this.#plan.keep(histogram);
+    this.#keep(histogram);
     return { statistics, histogram };
   }
 
@@ -163,83 +218,125 @@ export class Measures {
   #emitStatistics(x: Tensor, { minus, threshold = 0 }: { readonly minus?: Tensor | undefined; readonly threshold?: number } = {}): Tensor {
     const statistics = this.#plan.buffer('statistics', [8], 'f64');
     this.#plan.emit('statistics', [x.shape[0], x.shape[1] ?? 1], { x, minus, statistics }, { threshold });
-    this.#plan.keep(statistics);
+    this.#keep(statistics);
     return statistics;
   }
 
-  /** From a random start, which almost surely has a share of every direction. */
-  #spectralNorm(x: Tensor, instructions: number): Tensor {
+  #spectralNorm(kernel: TrainableParameter): Tensor {
     const plan = this.#plan;
-    const [rows, columns] = x.shape;
-    let v = plan.buffer('direction', [columns]);
-    plan.emit('randomNormal', [columns], { y: v, state: this.#seed }, { stream: START_STREAM, mean: 0, standardDeviation: 1 });
-    let square = plan.buffer('square', [1], 'f64');
-    for (let i = 0; i < instructions; i++) {
-      const [next, work] = [plan.buffer('direction', [columns]), plan.buffer('work', [columns])];
-      square = i === 0 ? square : plan.buffer('square', [1], 'f64');
-      plan.emit('spectralNorm', [rows, columns], { x, v, square, next, work }, { iterations: POWER_ITERATIONS });
-      v = next;
+    const { powerInstructions } = this.#options;
+    const [, columns] = kernel.shape;
+    const own = this.#directions.get(kernel);
+    let square: Tensor;
+    if (powerInstructions === undefined && own) {
+      const nudge = plan.buffer('nudge', [columns]);
+      plan.emit('randomNormal', [columns], { y: nudge, state: this.#seed }, RANDOM);
+      plan.emit('addScaled', [columns], { y: own, x: nudge }, { scale: NUDGE / Math.sqrt(columns) });
+      square = recordPower(plan, kernel, own, { iterations: FOLLOWING_ITERATIONS });
+    } else {
+      const direction = plan.buffer('direction', [columns]);
+      plan.emit('randomNormal', [columns], { y: direction, state: this.#seed }, RANDOM);
+      square = recordPower(plan, kernel, direction, { instructions: powerInstructions });
     }
-    plan.keep(square);
+    this.#keep(square);
     return square;
   }
 
   // ── Reading ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
   activations(figures: Figures): LayerActivations[] {
-    return this.#layers.map(({ name, before, after, slope }) => {
-      const distribution = distributionOf(figures, after);
-      const { mean, standardDeviation } = distribution;
-      return {
-        layer: name,
-        ...(before && { before: distributionOf(figures, before) }),
-        after: distribution,
-        saturation: slope ? figures.doubles(slope)[6] : 0,
-        meanShift: mean === 0 ? 0 : Math.abs(mean) / standardDeviation,
-      };
-    });
+    return this.#layers.map((layer) => activationsOf(layer, figures));
   }
 
   flow(figures: Figures): LayerFlow[] {
-    const rms = (statistics: Tensor | undefined): number => (statistics ? Math.sqrt(figures.doubles(statistics)[2]) : 0);
-    return this.#layers.map(({ name, slope, gradients, kernel }) => {
-      const { output, delta, input } = gradients ?? {};
-      const [lossGradientRms, deltaRms] = [rms(output), rms(delta)];
-      const [kernelRms, kernelGradientRms] = [rms(kernel?.value), rms(kernel?.gradient)];
-      const [, units = 1] = kernel?.kernel.shape ?? [];
-      return {
-        layer: name,
-        lossGradientRms,
-        lossGradientNorm: output ? lossGradientRms * Math.sqrt(figures.doubles(output)[7]) : 0,
-        activationFactor: { measured: slope ? ratio(deltaRms, lossGradientRms) : 1, predicted: slope ? rms(slope) : 1 },
-        weightFactor: { measured: ratio(rms(input), deltaRms), predicted: kernel ? kernelRms * Math.sqrt(units) : 1 },
-        kernelGradientRms,
-        kernelRms,
-        gradientToWeight: ratio(kernelGradientRms, kernelRms),
-        ...(kernel?.update && { updateToWeight: ratio(rms(kernel.update), kernelRms) }),
-        spectralNorm: kernel ? Math.sqrt(figures.doubles(kernel.square)[0]) : 0,
-      };
-    });
+    return this.#layers.map((layer) => flowOf(layer, figures));
   }
 
-  /** Both, as a sample of a fit has them. */
-  sample(figures: Figures): DiagnosticsSample['layers'] {
-    const activations = this.activations(figures);
-    return this.flow(figures).map((flow, i) => ({ ...flow, ...activations[i] }));
+  /** Both, as a sample of a fit has them, with the batch's loss. */
+  sample(figures: Figures): Pick<DiagnosticsSample, 'loss' | 'layers'> {
+    const layers = this.#layers.map((layer) => Object.assign(flowOf(layer, figures), activationsOf(layer, figures)));
+    return { loss: this.#loss ? figures.float(this.#loss) : 0, layers };
   }
 
-  /** Squared lengths of the units' steps, kernel by kernel. */
-  steps(figures: Figures): { readonly layer: string; readonly kernel: TrainableParameter; readonly squares: Float64Array }[] {
+  /** Where a step's figures are in the arena; of plans that update. */
+  get region(): Tensor {
+    if (!this.#region) throw new Error('this plan changes nothing: its figures are read where they are');
+    return this.#region;
+  }
+
+  /** Kernels whose units' steps are measured. */
+  get steps(): readonly { readonly layer: string; readonly kernel: TrainableParameter; readonly squares: Tensor }[] {
     return this.#layers.flatMap(({ name, kernel }) =>
-      kernel?.steps ? [{ layer: name, kernel: kernel.kernel, squares: figures.doubles(kernel.steps) }] : [],
+      kernel?.steps ? [{ layer: name, kernel: kernel.kernel, squares: kernel.steps }] : [],
     );
   }
 
   /** RMS of the loss gradient at the first layer's input. */
   inputGradientRms(figures: Figures): number {
-    const input = this.#layers[0]?.gradients?.input;
-    return input ? Math.sqrt(figures.doubles(input)[2]) : 0;
+    return rmsOf(this.#layers[0]?.gradients?.input, figures);
   }
+}
+
+function activationsOf({ name, before, after, slope }: MeasuredLayer, figures: Figures): LayerActivations {
+  const distribution = distributionOf(after, figures);
+  const { mean, standardDeviation } = distribution;
+  return {
+    layer: name,
+    ...(before && { before: distributionOf(before, figures) }),
+    after: distribution,
+    saturation: slope ? figures.double(slope, 6) : 0,
+    meanShift: mean === 0 ? 0 : Math.abs(mean) / standardDeviation,
+  };
+}
+
+function flowOf({ name, slope, gradients, kernel }: MeasuredLayer, figures: Figures): LayerFlow {
+  const output = gradients?.output;
+  const lossGradientRms = rmsOf(output, figures);
+  const deltaRms = rmsOf(gradients?.delta, figures);
+  const kernelRms = rmsOf(kernel?.value, figures);
+  const kernelGradientRms = rmsOf(kernel?.gradient, figures);
+  return {
+    layer: name,
+    lossGradientRms,
+    lossGradientNorm: output ? lossGradientRms * Math.sqrt(figures.double(output, 7)) : 0,
+    activationFactor: { measured: slope ? ratio(deltaRms, lossGradientRms) : 1, predicted: slope ? rmsOf(slope, figures) : 1 },
+    weightFactor: {
+      measured: ratio(rmsOf(gradients?.input, figures), deltaRms),
+      predicted: kernel ? kernelRms * Math.sqrt(kernel.kernel.shape[1]) : 1,
+    },
+    kernelGradientRms,
+    kernelRms,
+    gradientToWeight: ratio(kernelGradientRms, kernelRms),
+    ...(kernel?.update && { updateToWeight: ratio(rmsOf(kernel.update, figures), kernelRms) }),
+    spectralNorm: kernel ? Math.sqrt(figures.double(kernel.square)) : 0,
+  };
+}
+
+/** Where power iteration on a model's kernels goes on from: [units] each. */
+export type Directions = ReadonlyMap<TrainableParameter, Tensor>;
+
+/** The start of power iteration, which almost surely has a share of every direction. */
+const RANDOM = { stream: START_STREAM, mean: 0, standardDeviation: 1 } as const;
+
+/** Before a fit's first sample: brings each direction near that which its kernel stretches most. */
+export function recordDirections(plan: Plan, seed: Tensor, directions: Directions): void {
+  for (const [kernel, direction] of directions) {
+    plan.emit('randomNormal', direction.shape, { y: direction, state: seed }, RANDOM);
+    recordPower(plan, kernel, direction, { instructions: FIRST_INSTRUCTIONS });
+  }
+}
+
+/** Power iteration from a direction, which it moves. Returns the square of the largest singular value. */
+function recordPower(
+  plan: Plan,
+  { value, shape }: TrainableParameter,
+  direction: Tensor,
+  { instructions = 1, iterations = POWER_ITERATIONS }: { readonly instructions?: number | undefined; readonly iterations?: number },
+): Tensor {
+  const [square, work] = [plan.buffer('square', [1], 'f64'), plan.buffer('work', direction.shape)];
+  for (let i = 0; i < instructions; i++)
+    plan.emit('spectralNorm', shape, { x: value, v: direction, square, next: direction, work }, { iterations });
+  return square;
 }
 
 /** y = x. */
@@ -257,15 +354,22 @@ function ratio(part: number, whole: number): number {
   return part === 0 ? 0 : part / whole;
 }
 
-function distributionOf(figures: Figures, { statistics, histogram }: MeasuredTensor): Distribution {
-  const [mean, variance, square, min, max, zeros] = figures.doubles(statistics);
+/** 0 of nothing. */
+function rmsOf(statistics: Tensor | undefined, figures: Figures): number {
+  return statistics ? Math.sqrt(figures.double(statistics, 2)) : 0;
+}
+
+function distributionOf({ statistics, histogram }: MeasuredTensor, figures: Figures): Distribution {
+  const [min, max] = [figures.double(statistics, 3), figures.double(statistics, 4)];
+  const counts = new Array<number>(BINS);
+  for (let bin = 0; bin < BINS; bin++) counts[bin] = figures.word(histogram, bin);
   return {
-    mean,
-    standardDeviation: Math.sqrt(variance),
-    rms: Math.sqrt(square),
+    mean: figures.double(statistics),
+    standardDeviation: Math.sqrt(figures.double(statistics, 1)),
+    rms: Math.sqrt(figures.double(statistics, 2)),
     min,
     max,
-    zeros,
-    histogram: { low: min, high: max, counts: Array.from(figures.words(histogram)) },
+    zeros: figures.double(statistics, 5),
+    histogram: { low: min, high: max, counts },
   };
 }

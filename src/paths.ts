@@ -1,6 +1,6 @@
 // How far units' weights go in a fit: the lengths of their steps, which the plan measures, added up, and how far they came.
 import type { UnitPaths } from './diagnostics/types.js';
-import type { Measures } from './measure.js';
+import type { Figures, Measures } from './measure.js';
 import { ALIGNMENT, type Parameter, Plan, Tensor } from './plan.js';
 import type { Runtime } from './runtime.js';
 
@@ -18,19 +18,19 @@ export class Paths {
   /** Before the first step, with what its plan will measure. */
   constructor(runtime: Runtime, measures: Measures) {
     this.#runtime = runtime;
-    this.#paths = measures.steps(runtime).map(({ layer, kernel, squares }) => ({
+    this.#paths = measures.steps.map(({ layer, kernel, squares }) => ({
       layer,
       kernel,
       start: runtime.floats(kernel.value).slice(),
-      length: new Array<number>(squares.length).fill(0),
+      length: new Array<number>(squares.elements(1)).fill(0),
     }));
   }
 
   /** After each step. */
-  step(measures: Measures): void {
-    measures.steps(this.#runtime).forEach(({ squares }, i) => {
+  step(measures: Measures, figures: Figures): void {
+    measures.steps.forEach(({ squares }, i) => {
       const { length } = this.#paths[i];
-      squares.forEach((square, unit) => (length[unit] += Math.sqrt(square)));
+      for (let unit = 0; unit < length.length; unit++) length[unit] += Math.sqrt(figures.double(squares, unit));
     });
   }
 

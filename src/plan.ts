@@ -81,7 +81,7 @@ export interface Instruction {
 }
 
 /** A data set's place in a run; the engine's FeedSlot. */
-export const FEED = { input: 0, target: 1, order: 2, output: 3, times: 4 } as const;
+export const FEED = { input: 0, target: 1, order: 2, output: 3, samples: 4, times: 5 } as const;
 
 interface BackwardRule {
   readonly x: Tensor;
@@ -114,6 +114,7 @@ export class Plan {
   readonly #randomness: PlanOptions['randomness'];
   #streams = LAYER_STREAMS;
   #kept = new Set<Tensor>();
+  #regions: { readonly whole: Tensor; readonly parts: readonly Tensor[] }[] = [];
   #scope = '';
   #names = new Map<string, number>();
   #activations = new Map<Tensor, { readonly z: Tensor; readonly activation: Activation }>();
@@ -304,11 +305,30 @@ export class Plan {
     this.#kept.add(tensor);
   }
 
+  /** Keeps buffers that do not depend on the batch side by side, for a host that reads them at once. Returns a tensor over all. */
+  region(name: string, parts: readonly Tensor[]): Tensor {
+    for (const part of parts) this.keep(part);
+    const bytes = parts.reduce((sum, part) => sum + part.bytes(1), 0);
+    const whole = this.buffer(name, [bytes / BYTES.f64], 'f64');
+    this.#regions.push({ whole, parts });
+    return whole;
+  }
+
   /** Drops what nobody reads, fuses neighbours, and gives every buffer a place from byte `start` on. Returns the end. */
   finish(start: number, options: { readonly fuse: boolean }): number {
     this.#instructions = withoutUnread(this.#instructions, this.#kept);
     if (options.fuse) this.#instructions = fuse(this.#instructions, this.#kept);
-    return layOut(this.#instructions, this.#kept, this.batch, start);
+    let end = start;
+    const placed = new Set<Tensor>();
+    for (const { whole, parts } of this.#regions) {
+      whole.offset = end;
+      for (const part of parts) {
+        part.offset = end;
+        end += part.bytes(1);
+        placed.add(part);
+      }
+    }
+    return layOut(this.#instructions, { kept: this.#kept, placed }, this.batch, end);
   }
 
   /** The words that the engine loads: 16 an instruction. */
@@ -397,11 +417,16 @@ function withoutUnread(instructions: readonly Instruction[], kept: ReadonlySet<T
 }
 
 /** First fit by first use: a buffer's bytes are free again after the last instruction that names it. */
-function layOut(instructions: readonly Instruction[], kept: ReadonlySet<Tensor>, batch: number, start: number): number {
+function layOut(
+  instructions: readonly Instruction[],
+  { kept, placed }: { readonly kept: ReadonlySet<Tensor>; readonly placed: ReadonlySet<Tensor> },
+  batch: number,
+  start: number,
+): number {
   const lives = new Map<Tensor, { first: number; last: number }>();
   instructions.forEach((instruction, i) => {
     for (const tensor of Object.values(instruction.operands)) {
-      if (tensor.storage === 'state') continue;
+      if (tensor.storage === 'state' || placed.has(tensor)) continue;
       const last = kept.has(tensor) ? Infinity : i;
       lives.set(tensor, { first: lives.get(tensor)?.first ?? i, last });
     }

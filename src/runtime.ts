@@ -2,7 +2,7 @@
 // public API; this file holds what native memory there is.
 //
 // Arena: control block | seed, hyper-parameters, totals, … | weights | those not trainable | masks, where anything is pruned |
-// gradients | moments | buffers of the running plan.
+// gradients | moments | directions of power iteration | buffers of the running plan.
 // All plans of a model share one arena: one runs at a time. A plan that needs more buffers makes the arena grow, by a copy of
 // the state.
 import type { Architecture, NamedLayer } from './architecture.js';
@@ -10,7 +10,7 @@ import { type DataSet, feed } from './dataset.js';
 import type { Engine, EngineMemory, EngineProgram } from './engine.js';
 import { GradmillError } from './errors.js';
 import { type Loss, recordAccuracy, recordLoss, type Target } from './losses.js';
-import { type MeasureOptions, Measures } from './measure.js';
+import { Figures, type MeasureOptions, Measures, recordDirections } from './measure.js';
 import type { Optimizer, WeightRanges } from './optimizers.js';
 import { ALIGNMENT, FEED, type Parameter, Plan, Tensor, type TrainableParameter } from './plan.js';
 import type { InputScaling } from './scaling/input-scaling.js';
@@ -26,15 +26,15 @@ interface Purpose {
   readonly measures?: MeasureOptions;
 }
 
-/** What plans are for. Those that measure while they train come back to power iteration; who asks once wants to know. */
+/** What plans are for. Those that measure while they train go on with power iteration; who asks once wants to know. */
 const PURPOSES = {
   predict: { training: false, updates: false },
   evaluate: { training: false, updates: false },
   train: { training: true, updates: true },
   /** A training step that measures. */
-  watch: { training: true, updates: true, measures: { powerInstructions: 1, unitSteps: false } },
+  watch: { training: true, updates: true, measures: { unitSteps: false } },
   /** The same, and how far each unit's weights go. */
-  trace: { training: true, updates: true, measures: { powerInstructions: 1, unitSteps: true } },
+  trace: { training: true, updates: true, measures: { unitSteps: true } },
   gradients: { training: true, updates: false },
   /** What a training step would measure. */
   flow: { training: true, updates: false, measures: { powerInstructions: 16, unitSteps: false } },
@@ -67,9 +67,11 @@ export interface Training {
   readonly strict: boolean;
 }
 
-interface LoadedPlan {
+export interface LoadedPlan {
   readonly plan: Plan;
   readonly program: EngineProgram;
+  /** Of kinds that measure while they train: the plan of steps that do, behind `plan` in the program, which is that of those that do not. */
+  readonly watched: WatchedPlan | undefined;
   /** Instructions that only read the batch in: running them alone checks a data set. */
   readonly gathers: number;
   /** Loss gradient at the input and at each layer's output; kept by 'gradients' plans only. */
@@ -80,6 +82,11 @@ interface LoadedPlan {
   readonly measured: readonly Tensor[];
   /** Of plans that measure layer by layer. */
   readonly measures: Measures | undefined;
+}
+
+export interface WatchedPlan {
+  readonly plan: Plan;
+  readonly measures: Measures;
 }
 
 /** The engine's Fault codes. */
@@ -96,7 +103,7 @@ export interface Fault {
 }
 
 /** Contiguous, each over all trainable weights. */
-type RangeName = 'p' | 'mask' | 'g' | 'moment1' | 'moment2';
+type RangeName = 'p' | 'mask' | 'g' | 'moment1' | 'moment2' | 'direction';
 
 /** Words of the control block. */
 const CONTROL = { cancel: 0, progress: 1, fault: 2, instruction: 3, row: 4 } as const;
@@ -112,7 +119,7 @@ export class Runtime {
   #arena: EngineMemory | undefined;
   #arenaBytes = 0;
   #stateEnd = 0;
-  /** Moments are zero until there is a plan that updates. */
+  /** Moments and directions are zero until there is a plan that writes them. */
   #momentsUsed = false;
   #plans = new Map<PlanKind, LoadedPlan>();
   readonly #measurements = new Map<string, Measurement>();
@@ -126,6 +133,8 @@ export class Runtime {
   readonly #lossSeed = new Tensor('lossSeed', [1], 'state');
   readonly #clipScale = new Tensor('clipScale', [1], 'state');
   readonly #inputScaling: readonly [mean: Tensor, scale: Tensor] | undefined;
+  /** Of power iteration on each trainable matrix. */
+  readonly #directions: ReadonlyMap<TrainableParameter, Tensor>;
   #ranges = new Map<RangeName, Tensor>();
 
   /** @throws GradmillError 'out-of-memory', 'size-overflow' */
@@ -140,6 +149,11 @@ export class Runtime {
     this.layers = layers;
     this.parameters = layers.flatMap(({ parameters }) => parameters);
     this.trainable = this.parameters.filter((parameter) => parameter.trainable);
+    this.#directions = new Map(
+      this.trainable
+        .filter(({ shape }) => shape.length === 2)
+        .map((weight) => [weight, new Tensor(`${weight.name}.direction`, [weight.shape[1]], 'state')]),
+    );
     if (scaling) this.#inputScaling = [new Tensor('inputMean', [columns], 'state'), new Tensor('inputScale', [columns], 'state')];
     this.#layOutState(undefined, false);
     this.#view(this.#seed, Uint32Array).set([seed >>> 0, Math.floor(seed / 0x100000000)]);
@@ -213,7 +227,31 @@ export class Runtime {
     feed(program, FEED.order, undefined);
   }
 
+  /** Before a fit's first sample: where power iteration starts does not depend on what the model did before. */
+  async startDirections(): Promise<void> {
+    const plan = new Plan(this.engine.ops, 1, false);
+    recordDirections(plan, this.#seed, this.#directions);
+    this.#reserve(plan.finish(this.#stateEnd, { fuse: false }), true);
+    const program = this.#load(plan);
+    this.clearControl();
+    await program.start(0, plan.instructions.length, 0, 0, 0);
+    program.release?.();
+  }
+
   #record(kind: PlanKind, batch: number): LoadedPlan {
+    const [, target] = /^(?:watch|trace):(.*)$/.exec(kind) ?? [];
+    const { end, updates, ...usual } = this.#recordPlan(target ? (`train:${target}` as PlanKind) : kind, batch);
+    if (!target) {
+      this.#reserve(end, updates);
+      return { ...usual, program: this.#load(usual.plan), watched: undefined };
+    }
+    const watched = this.#recordPlan(kind, batch);
+    this.#reserve(Math.max(end, watched.end), updates);
+    const { plan, measures } = watched;
+    return { ...usual, program: this.#load(usual.plan, plan), watched: measures && { plan, measures } };
+  }
+
+  #recordPlan(kind: PlanKind, batch: number): Omit<LoadedPlan, 'program' | 'watched'> & { readonly end: number; readonly updates: boolean } {
     const [name, detail = ''] = kind.split(':') as [keyof typeof PURPOSES, string | undefined];
     const purpose: Purpose = PURPOSES[name];
     const measurement = name === 'measure' ? this.#measurements.get(detail) : undefined;
@@ -222,7 +260,7 @@ export class Runtime {
     const { updates } = purpose;
     const randomness = { state: this.#seed, hyper: this.#hyper };
     const plan = new Plan(this.engine.ops, batch, measurement?.training ?? purpose.training, { updates, randomness });
-    const measures = purpose.measures && new Measures(plan, this.#seed, purpose.measures);
+    const measures = purpose.measures && new Measures(plan, this.#seed, this.#directions, purpose.measures);
     const [mean, scale] = this.#inputScaling ?? [];
     const x = new Tensor('x', ['batch', this.columns]);
     plan.scope('input', () =>
@@ -256,7 +294,7 @@ export class Runtime {
           plan.recordUpdates();
           measures?.beforeUpdate();
           if (this.trainable.length > 0) plan.scope('optimizer', () => this.#recordUpdate(plan, training.optimizer));
-          measures?.afterUpdate();
+          measures?.afterUpdate(this.#loss);
         } else if (!measures) {
           for (const tensor of [x, ...outputs]) {
             const gradient = gradients.get(tensor);
@@ -268,9 +306,7 @@ export class Runtime {
       }
     }
     const end = plan.finish(this.#stateEnd, { fuse: training?.fuse ?? true });
-    this.#reserve(end);
-    this.#momentsUsed ||= updates;
-    return { plan, program: this.#load(plan), gathers, lossGradients, outputs: [x, ...outputs], measured, measures };
+    return { plan, end, updates, gathers, lossGradients, outputs: [x, ...outputs], measured, measures };
   }
 
   /** One update of all weights. Masks come first and last: nothing between makes a pruned weight count, or live. */
@@ -298,9 +334,11 @@ export class Runtime {
     return { t };
   }
 
-  #load(plan: Plan): EngineProgram {
+  /** One program of the instructions of all. */
+  #load(...plans: readonly Plan[]): EngineProgram {
     const { strict, threads } = this.#training ?? this.engine;
-    return this.engine.load(this.#memory, plan.encode(), { strict, threads });
+    const words = Uint32Array.from(plans.flatMap((plan) => Array.from(plan.encode())));
+    return this.engine.load(this.#memory, words, { strict, threads });
   }
 
   // ── Runs ────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -355,12 +393,9 @@ export class Runtime {
     return this.#view(tensor, Float32Array, batch);
   }
 
-  doubles(tensor: Tensor): Float64Array {
-    return this.#view(tensor, Float64Array);
-  }
-
-  words(tensor: Tensor): Uint32Array {
-    return this.#view(tensor, Uint32Array);
+  /** For immediate use. */
+  get figures(): Figures {
+    return new Figures(this.#memory.bytes());
   }
 
   /** Gives a weight new values; what is pruned stays 0. */
@@ -445,13 +480,14 @@ export class Runtime {
     if (training) {
       range('g', this.trainable.map(({ grad }) => grad)); // prettier-ignore
       for (const moment of training.optimizer.moments) range(moment, [new Tensor(moment, [elements], 'state')]);
+      range('direction', [...this.#directions.values()]);
     }
     const arena = this.engine.allocate(end);
     this.#momentsUsed &&= training === this.#training;
     // What is kept lies before the rest, in the same order in every arena.
     if (this.#arena) {
       arena.bytes().set(this.#arena.bytes().subarray(ALIGNMENT, weightsEnd), ALIGNMENT);
-      for (const name of training === this.#training ? (['mask', 'moment1', 'moment2'] as const) : (['mask'] as const)) {
+      for (const name of training === this.#training ? (['mask', 'moment1', 'moment2', 'direction'] as const) : (['mask'] as const)) {
         const [from, to] = [this.#ranges.get(name), ranges.get(name)];
         if (from && to) arena.bytes().set(this.#arena.bytes().subarray(from.offset, from.offset + from.bytes(1)), to.offset);
       }
@@ -478,7 +514,10 @@ export class Runtime {
     this.#controlView = undefined;
   }
 
-  #reserve(bytes: number): void {
+  /** @param writes whether what comes writes moments or directions */
+  #reserve(bytes: number, writes: boolean): void {
+    const used = this.#momentsUsed;
+    this.#momentsUsed ||= writes;
     if (bytes <= this.#arenaBytes) return;
     const arena = this.engine.allocate(bytes);
     const old = this.#memory.bytes();
@@ -486,7 +525,7 @@ export class Runtime {
     const gradients = this.#ranges.get('g');
     const [from, to] = gradients ? [gradients.offset, gradients.offset + gradients.bytes(1)] : [this.#stateEnd, this.#stateEnd];
     arena.bytes().set(old.subarray(0, from));
-    if (this.#momentsUsed) arena.bytes().set(old.subarray(to, this.#stateEnd), to);
+    if (used) arena.bytes().set(old.subarray(to, this.#stateEnd), to);
     this.#replaceArena(arena, bytes);
   }
 

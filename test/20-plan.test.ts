@@ -3,7 +3,7 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { architecture } from '../src/architecture.js';
-import { engine } from '../src/engine.js';
+import { engine, type WatchedBatches } from '../src/engine.js';
 import {
   activation,
   adam,
@@ -327,8 +327,8 @@ describe('malformed plans are refused', () => {
     ['a mean without scale', 'mean and scale go together', changed('gather', { 9: 2, 10: 0 })],
     ['an unknown feed to read', 'unknown feed', changed('gather', { [at.immediates]: 4 })],
     ['an unknown feed of labels', 'unknown feed', changed('gatherLabels', { [at.immediates]: 4 })],
-    ['an unknown feed to write', 'unknown feed', changed('scatter', { [at.immediates]: 4 })],
-    ['an unknown feed to shuffle', 'unknown feed', changed('shuffle', { [at.immediates]: 4 })],
+    ['an unknown feed to write', 'unknown feed', changed('scatter', { [at.immediates]: FEED.samples })],
+    ['an unknown feed to shuffle', 'unknown feed', changed('shuffle', { [at.immediates]: FEED.samples })],
   ];
   test.each(cases)('%s: %s', async (_, reason, plan) => {
     expect(await refusal(() => load(plan, 2 ** 16))).toBe(REFUSED + reason);
@@ -426,6 +426,67 @@ describe('runs that a program cannot do are refused', () => {
     expect(run(0, 2, 9)).toBe(true);
     fed.feed(FEED.times, undefined, 0, 0, 0);
     expect(run(0, 1, 12)).toBe(true);
+  });
+
+  test('watched batches out of the program, samples of another type or too few, figures outside the arena', () => {
+    const fed = program();
+    const run = (rows: number, ...watch: Partial<WatchedBatches>) => fed.run(2, 2, 0, rows, 4, ...watch);
+    const samples = (type: Float32ArrayConstructor | Float64ArrayConstructor, rows: number, width = 8) =>
+      fed.feed(FEED.samples, ...data(type, rows, width));
+    expect(() => run(12, 2, 0, 2, 2, 1)).toThrow('the samples must be float64');
+    samples(Float32Array, 2);
+    expect(() => run(12, 2, 0, 2, 2, 1)).toThrow('the samples must be float64');
+    samples(Float64Array, 2);
+    for (const [from, to] of [[2, 1], [0, 4], [4, 4]]) expect(() => run(12, 2, 0, from, to, 1)).toThrow('the range lies outside the program'); // prettier-ignore
+    expect(() => run(12, 2, 0, 0, 1, 1)).toThrow('a data set is missing');
+    for (const phase of [2, 3, 0xffffffff]) expect(() => run(12, 2, phase, 2, 2, 1)).toThrow('the phase is not below');
+    expect(() => run(0, 2, 0, 2, 2, 1)).toThrow('no batches');
+    // Of batches 0 to 4, the first, third and fifth; the second and fourth.
+    expect(() => run(20, 2, 0, 2, 2, 1)).toThrow('the samples are of fewer batches');
+    expect(run(20, 2, 1, 2, 2, 1)).toBe(true);
+    expect(run(16, 2, 0, 2, 2, 1)).toBe(true);
+    expect(() => run(17, 2, 0, 2, 2, 1)).toThrow('the samples are of fewer batches');
+    expect(run(9, 0xffffffff, 0xfffffffe, 2, 2, 1)).toBe(true);
+    // The arena has 16 lines of 8 doubles.
+    expect(run(4, 1, 0, 2, 2, 15)).toBe(true);
+    for (const line of [16, 17, 0xffffffff]) expect(() => run(4, 1, 0, 2, 2, line)).toThrow('the figures lie outside the arena');
+    samples(Float64Array, 2, 9);
+    expect(run(4, 1, 0, 2, 2, 14)).toBe(true);
+    expect(() => run(4, 1, 0, 2, 2, 15)).toThrow('the figures lie outside the arena');
+    fed.feed(FEED.times, ...data(Float64Array, 3, 0));
+    expect(() => run(4, 1, 0, 2, 2, 1)).toThrow('a watched run keeps no times');
+    expect(() => run(4, 0, 7, 9, 8, 0xffffffff)).not.toThrow();
+  });
+
+  test('a watched batch runs its own instructions, and leaves its figures in the next row', () => {
+    const [rows, batch] = [18, 4];
+    const own = new Plan(ops, batch, false);
+    const value = new Tensor('value', ['batch', 1], 'state');
+    const other = new Tensor('other', [16], 'state');
+    [value.offset, other.offset] = [64, 128];
+    own.emit('gather', value.shape, { y: value }, { feed: FEED.input });
+    own.emit('gather', value.shape, { y: value }, { feed: FEED.input });
+    own.emit('fill', [16], { y: other }, { value: 0.5 });
+    for (const [every, phase, watched] of [
+      [1, 0, [0, 1, 2, 3, 4]],
+      [2, 0, [0, 2, 4]],
+      [2, 1, [1, 3]],
+      [3, 1, [2]],
+      [5, 0, [0]],
+      [5, 1, [4]],
+      [7, 1, []],
+    ] as const) {
+      const fed = load(own.encode(), 1024);
+      const inputs = engine().allocate(rows * 4);
+      new Float32Array(inputs.bytes().buffer, inputs.bytes().byteOffset, rows).set(Float32Array.from({ length: rows }, (_, i) => i + 1));
+      fed.feed(FEED.input, inputs.handle, elementType(new Float32Array()), rows, 1);
+      const samples = engine().allocate(6 * 16 * 8);
+      fed.feed(FEED.samples, samples.handle, elementType(new Float64Array()), 6, 16);
+      expect(fed.run(0, 1, 0, rows, batch, every, phase, 1, 3, 1)).toBe(true);
+      const floats = new Float32Array(samples.bytes().buffer, samples.bytes().byteOffset, 6 * 32);
+      const expected = Array.from({ length: 6 }, (_, i) => (i < watched.length ? [watched[i] * batch + 1, 0.5] : [0, 0]));
+      expect(Array.from({ length: 6 }, (_, i) => [floats[i * 32], floats[i * 32 + 31]])).toEqual(expected);
+    }
   });
 
   test('rows past the data set, or past its order, stop the run', () => {

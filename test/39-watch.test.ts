@@ -1,6 +1,6 @@
 // fit({ diagnostics }): what is measured while a model trains is what happened, and training does not change by a bit.
 import { afterEach, describe, expect, test } from 'vitest';
-import { gradientFlow } from '../src/diagnostics/index.js';
+import { type DiagnosticsSample, gradientFlow } from '../src/diagnostics/index.js';
 import {
   activation,
   adam,
@@ -25,6 +25,8 @@ import { Window } from '../src/window.js';
 import { bitsOf } from './bits.js';
 import { ran, Random } from './engines.js';
 import { refusal } from './refusal.js';
+import { singularValues } from './singular-values.js';
+import { onWhile, wasmEngine } from './two-engines.js';
 
 const [rows, columns, classes] = [130, 7, 4];
 const random = new Random(2);
@@ -195,6 +197,80 @@ describe('samples', () => {
     });
   });
 
+  describe('are the same, whether the whole epoch is one job or each has its own', () => {
+    const samplesOf = async (setting: Setting, options: FitOptions) =>
+      (await network(setting).fit(x, labels, { epochs: 3, batchSize: 16, ...options })).diagnostics;
+
+    test.each([1, 2, 3, 7, 9, 100])('every %i', async (every) => {
+      const one = await samplesOf({}, { diagnostics: { every } });
+      expect(one?.map(({ step }) => step)).toEqual(Array.from({ length: Math.ceil(27 / every) }, (_, i) => 1 + i * every));
+      const seen: DiagnosticsSample[] = [];
+      const heard = { diagnostics: { every, onSample: (sample: DiagnosticsSample) => void seen.push(sample) } };
+      expect(await samplesOf({}, heard)).toEqual(one);
+      expect(seen).toEqual(one);
+      expect(await samplesOf({}, { diagnostics: { every }, onBatch: () => undefined })).toEqual(one);
+      for (const threads of [2, 3]) expect(await samplesOf({ threads }, { diagnostics: { every } })).toEqual(one);
+      Window.bytes = 2000;
+      expect(await samplesOf({ threads: 2 }, { diagnostics: { every } })).toEqual(one);
+    });
+
+    test('more than a job has room for', async () => {
+      const one = await samplesOf({}, { batchSize: 1, diagnostics: { every: 1 } });
+      expect(one).toHaveLength(3 * rows);
+      expect(await samplesOf({}, { batchSize: 1, diagnostics: { every: 1, onSample: () => undefined } })).toEqual(one);
+    });
+
+    test('on WebAssembly that takes turns on this thread', async () => {
+      const alone = (options: FitOptions) =>
+        onWhile(wasmEngine({}, { sharedMemory: 'not in this test' }), () => samplesOf({ wide: 300 }, { batchSize: 64, ...options }));
+      const one = await alone({ diagnostics: { every: 2 } });
+      expect(one?.map(({ step }) => step)).toEqual([1, 3, 5, 7, 9]);
+      expect(await alone({ diagnostics: { every: 2, onSample: () => undefined } })).toEqual(one);
+      expect(one).toEqual(
+        await onWhile(wasmEngine(), () => samplesOf({ wide: 300, threads: 2 }, { batchSize: 64, diagnostics: { every: 2 } })),
+      );
+    });
+
+    test('whatever the model was used for before, and in between', async () => {
+      const options = { batchSize: 16, diagnostics: { every: 4 } };
+      const model = network();
+      const weights = model.weights;
+      const first = (await model.fit(x, labels, { ...options, shuffle: false })).diagnostics;
+      model.compile({ optimizer: adam({ learningRate: 0.01 }), loss: 'softmaxCrossEntropy', metrics: ['accuracy'], threads: 1 });
+      model.setWeights(weights);
+      const onEpoch = () => gradientFlow(model, x, labels);
+      expect((await model.fit(x, labels, { ...options, shuffle: false, onEpoch })).diagnostics).toEqual(first);
+    });
+  });
+
+  test('follow the spectral norm of weights that move', async () => {
+    const fitted = async (epochs: number) => {
+      const model = network({ wide: 60 });
+      return { model, ...(await model.fit(x, labels, { epochs, batchSize: rows, shuffle: false, diagnostics: { every: 10 } })) };
+    };
+    const { diagnostics } = await fitted(101);
+    const { model } = await fitted(100);
+    const kernels = kernelsOf(model);
+    diagnostics!.at(-1)!.layers.forEach(({ spectralNorm }, i) => {
+      const units = [60, 11, classes][i];
+      const exact = singularValues(kernels[i], kernels[i].length / units, units)[0];
+      expect(spectralNorm / exact).toBeGreaterThan(0.99);
+      expect(spectralNorm / exact).toBeLessThan(1 + 1e-5);
+    });
+  });
+
+  test('find a direction that becomes the longest, of which the one before has no share', async () => {
+    const model = sequential({ inputShape: [2], layers: [dense({ units: 2, useBias: false })] });
+    model.compile({ optimizer: sgd({ learningRate: 0.05 }), loss: 'meanSquaredError' });
+    model.setWeights(model.weights.map((weight) => ({ ...weight, data: Float32Array.of(2, 0, 0, 0) })));
+    // The first unit shrinks, the second grows.
+    const [inputs, wanted] = [tensor([1, 0, 0, 1], [2, 2]), tensor([0, 0, 0, 4], [2, 2])];
+    const { diagnostics } = await model.fit(inputs, wanted, { epochs: 300, shuffle: false, diagnostics: { every: 20 } });
+    const norms = diagnostics!.map(({ layers }) => layers[0].spectralNorm);
+    expect(norms[0]).toBeCloseTo(2, 3);
+    expect(norms.at(-1)).toBeCloseTo(4, 1);
+  });
+
   test('go into the log', async () => {
     const records: LogRecord[] = [];
     const options = { batchSize: 32, diagnostics: { every: 3 }, log: (record: LogRecord) => void records.push(record) };
@@ -203,6 +279,47 @@ describe('samples', () => {
     expect(records.filter(({ type }) => type === 'diagnostics')).toEqual(
       diagnostics?.map((sample) => ({ type: 'diagnostics', ...sample })),
     );
+  });
+
+  test('come in the log in the order of what happened, and before what ended the fit', async () => {
+    const said: string[] = [];
+    const log = (record: LogRecord) => void said.push(record.type === 'diagnostics' ? `step ${record.step}` : record.type);
+    await network().fit(x, labels, { epochs: 2, batchSize: 32, diagnostics: { every: 2 }, log });
+    expect(said.splice(0)).toEqual(['start', 'step 1', 'step 3', 'step 5', 'epoch', 'step 7', 'step 9', 'epoch', 'end']);
+    const steep = network({ optimizer: sgd({ learningRate: 1e4 }) });
+    const message = await refusal(() => steep.fit(x, labels, { epochs: 9, batchSize: 8, diagnostics: { every: 2 }, log }));
+    const [, step] = /in step (\d+);/.exec(message) ?? [];
+    expect(Number(step)).toBeGreaterThan(1);
+    const measured = Array.from({ length: Math.ceil((Number(step) - 1) / 2) }, (_, i) => `step ${1 + 2 * i}`);
+    expect(said.filter((type) => type !== 'epoch')).toEqual(['start', ...measured, 'error']);
+  });
+
+  test('a log that throws ends the fit, and hears nothing more of it but that', async () => {
+    const failure = new Error('full');
+    const said: string[] = [];
+    const log = ({ type }: LogRecord) => {
+      said.push(type);
+      if (type === 'diagnostics') throw failure;
+    };
+    await expect(network().fit(x, labels, { batchSize: 16, diagnostics: { every: 2 }, log })).rejects.toBe(failure);
+    expect(said).toEqual(['start', 'diagnostics', 'error']);
+  });
+
+  test('an abort stops a job that measures, and leaves the model ready', async () => {
+    const many = tensor(random.floats(40_000 * columns, -2, 2), [40_000, columns]);
+    const stop = new AbortController();
+    const steps: number[] = [];
+    const log = (record: LogRecord) => {
+      if (record.type === 'diagnostics') steps.push(record.step);
+    };
+    const model = network();
+    const options = { epochs: 1000, batchSize: 8, signal: stop.signal, diagnostics: { every: 50 }, log };
+    const fit = model.fit(many, random.labels(40_000, classes), options);
+    const reason = new Error('enough');
+    setTimeout(() => stop.abort(reason), 100);
+    await expect(fit).rejects.toBe(reason);
+    expect(steps).toEqual(steps.map((_, i) => 1 + 50 * i));
+    expect((await model.fit(x, labels, { batchSize: 16, diagnostics: { every: 4 } })).diagnostics).toHaveLength(3);
   });
 
   test('onSample is told of each, may use the model, and is awaited', async () => {
@@ -230,8 +347,8 @@ describe('samples', () => {
   });
 
   test('a watched step that diverges says so like any other', async () => {
-    const message = async (every?: number) => {
-      const model = network({ optimizer: sgd({ learningRate: 1e30 }) });
+    const message = async (every?: number, learningRate = 1e30) => {
+      const model = network({ optimizer: sgd({ learningRate }) });
       const said = await refusal(() => model.fit(x, labels, { batchSize: 16, ...(every !== undefined && { diagnostics: { every } }) }));
       // A fused product shows y alone, one that is measured its z too.
       return said.replace(/\.[yz] \[/, ' [');
@@ -239,6 +356,10 @@ describe('samples', () => {
     const off = await message();
     expect(off).toMatch(/^diverged: .* in step \d+; /);
     expect(await message(1)).toBe(off);
+    // Later than the first step, whether measured or not.
+    const late = await message(undefined, 1e3);
+    expect(late).toMatch(/in step ([2-9]|\d\d);/);
+    for (const every of [1, 2, 3, 4]) expect(await message(every, 1e3)).toBe(late);
   });
 });
 
@@ -294,6 +415,7 @@ describe('off', () => {
     const fit = (diagnostics: unknown) => refusal(() => network().fit(x, labels, { diagnostics: diagnostics as DiagnosticsOptions }));
     expect(await fit({ every: 0 })).toBe('invalid-argument: fit: diagnostics: every: expected at least 1, got 0');
     expect(await fit({ every: 1.5 })).toBe('invalid-argument: fit: diagnostics: every: expected a whole number, got 1.5');
+    expect(await fit({ every: 2 ** 31 })).toBe('size-overflow: fit: diagnostics: every: expected at most 2147483647, got 2147483648');
     expect(await fit({ every: 2, paths: true })).toBe(
       'invalid-argument: fit: diagnostics: paths needs every: 1, as a path has all steps; got every: 2',
     );
@@ -335,19 +457,22 @@ test('a watched step, printed', () => {
        24  dense1       statistics           m=batch n=3 x=dense1.product2 → statistics=dense1.statistics6
        25  dense1       statistics           m=3 n=2 x=dense1/kernel → statistics=dense1.statistics7
        26  dense1       statistics           m=3 n=2 x=dense1/kernel.grad → statistics=dense1.statistics8
-       27  dense1       randomNormal         m=2 stream=4294967294 standardDeviation=1 state=seed → y=dense1.direction
-       28  dense1       spectralNorm         m=3 n=2 iterations=8 x=dense1/kernel v=dense1.direction → square=dense1.square next=dense1.direction2 work=dense1.work
-       29  dense2       statistics           m=batch n=1 x=loss.dX → statistics=dense2.statistics2
-       30  dense2       statistics           m=2 n=1 x=dense2/kernel → statistics=dense2.statistics3
-       31  dense2       statistics           m=2 n=1 x=dense2/kernel.grad → statistics=dense2.statistics4
-       32  dense2       randomNormal         m=1 stream=4294967294 standardDeviation=1 state=seed → y=dense2.direction
-       33  dense2       spectralNorm         m=2 n=1 iterations=8 x=dense2/kernel v=dense2.direction → square=dense2.square next=dense2.direction2 work=dense2.work
-       34  dense1       activate             m=3 n=2 x=dense1/kernel → y=dense1.before
-       35  dense2       activate             m=2 n=1 x=dense2/kernel → y=dense2.before
-       36  optimizer    advance               → hyper=hyper
-       37  optimizer    sgd                  m=64 g=g hyper=hyper → p=p
-       38  dense1       statistics           m=3 n=2 x=dense1/kernel minus=dense1.before → statistics=dense1.statistics9
-       39  dense2       statistics           m=2 n=1 x=dense2/kernel minus=dense2.before → statistics=dense2.statistics5"
+       27  dense1       randomNormal         m=2 stream=4294967294 standardDeviation=1 state=seed → y=dense1.nudge
+       28  dense1       addScaled            m=2 scale=0.035355339059327376 x=dense1.nudge → y=dense1/kernel.direction
+       29  dense1       spectralNorm         m=3 n=2 iterations=2 x=dense1/kernel v=dense1/kernel.direction → square=dense1.square next=dense1/kernel.direction work=dense1.work
+       30  dense2       statistics           m=batch n=1 x=loss.dX → statistics=dense2.statistics2
+       31  dense2       statistics           m=2 n=1 x=dense2/kernel → statistics=dense2.statistics3
+       32  dense2       statistics           m=2 n=1 x=dense2/kernel.grad → statistics=dense2.statistics4
+       33  dense2       randomNormal         m=1 stream=4294967294 standardDeviation=1 state=seed → y=dense2.nudge
+       34  dense2       addScaled            m=1 scale=0.05 x=dense2.nudge → y=dense2/kernel.direction
+       35  dense2       spectralNorm         m=2 n=1 iterations=2 x=dense2/kernel v=dense2/kernel.direction → square=dense2.square next=dense2/kernel.direction work=dense2.work
+       36  dense1       activate             m=3 n=2 x=dense1/kernel → y=dense1.before
+       37  dense2       activate             m=2 n=1 x=dense2/kernel → y=dense2.before
+       38  optimizer    advance               → hyper=hyper
+       39  optimizer    sgd                  m=64 g=g hyper=hyper → p=p
+       40  dense1       statistics           m=3 n=2 x=dense1/kernel minus=dense1.before → statistics=dense1.statistics9
+       41  dense2       statistics           m=2 n=1 x=dense2/kernel minus=dense2.before → statistics=dense2.statistics5
+       42  loss         activate             m=1 n=1 x=loss → y=loss.copy"
     `);
   });
 });

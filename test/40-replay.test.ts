@@ -553,7 +553,7 @@ test('a run that keeps time, the last batch short', async () => {
     }
     await program.start(0, 2, 0, 20, 8);
   });
-  expect(cases.map(({ runs }) => runs.map(({ feeds, fault }) => [feeds, fault]))).toEqual([[[[1, 0, 0, 0, 2], 0]]]);
+  expect(cases.map(({ runs }) => runs.map(({ feeds, fault }) => [feeds, fault]))).toEqual([[[[1, 0, 0, 0, 0, 2], 0]]]);
 });
 
 describe('runs that stop', () => {

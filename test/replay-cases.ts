@@ -6,15 +6,15 @@
 //   program:   number of instructions, 16 words each
 //   data set:  element type, rows, columns, then its bytes
 //   the arena's bytes before the first run
-//   run:       program, from, to, firstRow, rowCount, batch, data set bound to each of the five feeds (from 1; 0 is none),
-//              fault, two words of hash
-// Bytes are padded with zeros to whole words. The hash is of the arena after its control block, then of the run's order and
-// output feeds; a run that ends in a fault has none, and ends its case.
-import type { Engine, EngineMemory, EngineProgram, GemmCall } from '../src/engine.js';
+//   run:       program, from, to, firstRow, rowCount, batch, of watched batches every, phase, from, to, figures, data set bound to
+//              each of the six feeds (from 1; 0 is none), fault, two words of hash
+// Bytes are padded with zeros to whole words. The hash is of the arena after its control block, then of the run's order, output and
+// samples feeds; a run that ends in a fault has none, and ends its case.
+import type { Engine, EngineMemory, EngineProgram, GemmCall, WatchedBatches } from '../src/engine.js';
 import { ALIGNMENT, FEED } from '../src/plan.js';
 
 const MAGIC = 0x63726d67; // "gmrc"
-const VERSION = 1;
+const VERSION = 2;
 
 /** Bytes of an element, in the order of the engine's ElementType. */
 const ELEMENT_BYTES = [1, 1, 2, 2, 4, 4, 4, 8];
@@ -35,11 +35,14 @@ export interface RecordedRun {
   readonly firstRow: number;
   readonly rowCount: number;
   readonly batch: number;
+  readonly watch: Partial<WatchedBatches>;
   /** For each feed the data set's index plus one, or 0. */
   readonly feeds: readonly number[];
   readonly fault: number;
   readonly hash: readonly [number, number];
 }
+
+type Arguments = [from: number, to: number, firstRow: number, rowCount: number, batch: number, ...watch: Partial<WatchedBatches>];
 
 interface RecordedData {
   readonly type: number;
@@ -67,7 +70,7 @@ const byteLength = ({ type, rows, columns }: { type: number; rows: number; colum
 
 /** What a run has computed: everything but how the run was watched. */
 function results(arena: EngineMemory, bindings: readonly (Binding | undefined)[]): Uint8Array[] {
-  const fed = [FEED.order, FEED.output].map((slot) => bindings[slot]).filter((binding) => binding !== undefined);
+  const fed = [FEED.order, FEED.output, FEED.samples].map((slot) => bindings[slot]).filter((binding) => binding !== undefined);
   return [arena.bytes().subarray(ALIGNMENT), ...fed.map((binding) => binding.memory.bytes().subarray(0, byteLength(binding)))];
 }
 
@@ -134,7 +137,7 @@ export class Recorder implements Engine {
   load(arena: EngineMemory, words: Uint32Array, options: { readonly isa?: string; readonly threads: number }): EngineProgram {
     const program = this.engine.load(arena, words, { ...options, strict: true });
     const bindings: (Binding | undefined)[] = [];
-    const record = (run: readonly [number, number, number, number, number], done: () => void) => {
+    const record = (run: Arguments, done: () => void) => {
       if (this.#overflowed.has(arena)) {
         done();
         return;
@@ -151,13 +154,13 @@ export class Recorder implements Engine {
         const memory = handle && this.#memories.get(handle);
         bindings[slot] = memory && { memory, type, rows, columns };
       },
-      run: (...run) => {
+      run: (...run: Arguments) => {
         let ended = true;
         record(run, () => (ended = program.run(...run)));
         return ended;
       },
       // Here too on this thread: nothing else may run meanwhile, and the bits are the same.
-      start: (...run) => {
+      start: (...run: Arguments) => {
         record(run, () => program.run(...run));
         return Promise.resolve();
       },
@@ -203,7 +206,7 @@ export class Recorder implements Engine {
     words: Uint32Array,
     bindings: readonly (Binding | undefined)[],
     feeds: readonly number[],
-    [from, to, firstRow, rowCount, batch]: readonly [number, number, number, number, number],
+    [from, to, firstRow, rowCount, batch, ...watch]: Arguments,
   ): void {
     this.#open.get(arena)!.left = arena.bytes().slice(ALIGNMENT);
     for (const binding of bindings) {
@@ -215,8 +218,13 @@ export class Recorder implements Engine {
     const fault = controlBlock(arena)[FAULT_WORD];
     if (fault >= NON_FINITE_LOSS) this.#overflowed.add(arena);
     const computed = fault === 0 ? hash(results(arena, bindings)) : ([0, 0] as const);
-    recorded.runs.push({ program, from, to, firstRow, rowCount, batch, feeds, fault, hash: computed });
+    recorded.runs.push({ program, from, to, firstRow, rowCount, batch, watch, feeds, fault, hash: computed });
   }
+}
+
+/** Zeros where no batch is watched. */
+function watched([every = 0, phase = 0, from = 0, to = 0, figures = 0]: Partial<WatchedBatches>): WatchedBatches {
+  return [every, phase, from, to, figures];
 }
 
 /** The case as a file. */
@@ -226,8 +234,8 @@ export function encodeCase({ arena, programs, dataSets, runs }: RecordedCase): B
     ...programs.flatMap((program) => [Uint32Array.of(program.length / 16), program]),
     ...dataSets.flatMap(({ type, rows, columns, bytes }) => [Uint32Array.of(type, rows, columns), words(bytes)]),
     words(arena),
-    ...runs.map(({ program, from, to, firstRow, rowCount, batch, feeds, fault, hash }) =>
-      Uint32Array.of(program, from, to, firstRow, rowCount, batch, ...feeds, fault, ...hash),
+    ...runs.map(({ program, from, to, firstRow, rowCount, batch, watch, feeds, fault, hash }) =>
+      Uint32Array.of(program, from, to, firstRow, rowCount, batch, ...watched(watch), ...feeds, fault, ...hash),
     ),
   ];
   return Buffer.concat(parts.map((part) => new Uint8Array(part.buffer, part.byteOffset, part.byteLength)));
@@ -235,7 +243,12 @@ export function encodeCase({ arena, programs, dataSets, runs }: RecordedCase): B
 
 /** Codes of the ops that a case runs. */
 export function opsOf({ programs, runs }: RecordedCase): number[] {
-  return runs.flatMap(({ program, from, to }) => Array.from({ length: to - from }, (_, i) => programs[program][(from + i) * 16] & 0xffff));
+  const codes = (program: Uint32Array, from: number, to: number): number[] =>
+    Array.from({ length: to - from }, (_, i) => program[(from + i) * 16] & 0xffff);
+  return runs.flatMap(({ program, from, to, watch: [, , watchFrom = 0, watchTo = 0] }) => [
+    ...codes(programs[program], from, to),
+    ...codes(programs[program], watchFrom, watchTo),
+  ]);
 }
 
 /** Runs a case on the engine's threads. Returns the first run that came out differently, or −1. */
@@ -261,7 +274,7 @@ export async function replay(
       else program.feed(slot, undefined, 0, 0, 0);
     });
     control.fill(0);
-    await program.start(run.from, run.to, run.firstRow, run.rowCount, run.batch);
+    await program.start(run.from, run.to, run.firstRow, run.rowCount, run.batch, ...run.watch);
     if (control[FAULT_WORD] !== run.fault) return i;
     if (run.fault === 0 && hash(results(state, bindings)).some((word, j) => word !== run.hash[j])) return i;
   }

@@ -59,9 +59,9 @@ EXPORT(instructions) void* exportInstructions(Loaded* loaded) { return instructi
 EXPORT(load)
 const LoadError* exportLoad(Loaded* loaded, uint32_t instructionCount, char* arena, uint32_t arenaBytes, uint32_t threads, double slice) {
   Instruction* instructions = instructionsOf(loaded);
-  loaded->program = {&kernels_wasm, arena, instructions, reinterpret_cast<Step*>(instructions + instructionCount), instructionCount, 0, 0,
-                     threads,       slice};
-  refused = arenaBytes < sizeof(ControlBlock) ? LoadError{0, "the arena is too small", nullptr} : load(loaded->program, arenaBytes);
+  Step* steps = reinterpret_cast<Step*>(instructions + instructionCount);
+  loaded->program = {&kernels_wasm, arena, arenaBytes, instructions, steps, instructionCount, 0, 0, threads, slice};
+  refused = arenaBytes < sizeof(ControlBlock) ? LoadError{0, "the arena is too small", nullptr} : load(loaded->program);
   return refused.reason ? &refused : nullptr;
 }
 
@@ -75,8 +75,10 @@ EXPORT(feed) bool exportFeed(Loaded* loaded, uint32_t slot, void* data, double b
 }
 
 // Checks a run and makes it the program's next; null, or why not.
-EXPORT(begin) const char* exportBegin(Loaded* loaded, uint32_t from, uint32_t to, double firstRow, double rowCount, uint32_t batch) {
-  Run run = {from, to, batch, uint64_t(firstRow), uint64_t(rowCount), {}};
+EXPORT(begin)
+const char* exportBegin(Loaded* loaded, uint32_t from, uint32_t to, double firstRow, double rowCount, uint32_t batch, uint32_t every,
+                        uint32_t phase, uint32_t watchFrom, uint32_t watchTo, uint32_t figures) {
+  Run run = {from, to, batch, uint64_t(firstRow), uint64_t(rowCount), {every, phase, watchFrom, watchTo, figures}, {}};
   for (uint32_t i = 0; i < feedCount; i++) run.feeds[i] = loaded->feeds[i];
   if (const char* reason = checkRun(loaded->program, run)) return reason;
   loaded->run = run;

@@ -33,8 +33,8 @@ export async function signalsOf(model: Sequential, x: TensorInput, y: TensorInpu
     const { rows, kind, ...sets } = await jobs.load(examples, memory);
     await jobs.run(`flow:${kind}`, rows, sets, { rows });
     const { measures } = runtime.plan(`flow:${kind}`, rows);
-    const layers = measures?.flow(runtime) ?? [];
-    const inputGradientRms = measures?.inputGradientRms(runtime) ?? 0;
+    const layers = measures?.flow(runtime.figures) ?? [];
+    const inputGradientRms = measures?.inputGradientRms(runtime.figures) ?? 0;
     const sizes = [inputGradientRms, ...layers.map(({ lossGradientRms }) => lossGradientRms)];
     const last = sizes[sizes.length - 1];
     return {
@@ -45,7 +45,7 @@ export async function signalsOf(model: Sequential, x: TensorInput, y: TensorInpu
         decayPerLayer: decay(sizes),
         firstOverLast: sizes[0] === 0 ? 0 : sizes[0] / last,
       },
-      activations: measures?.activations(runtime) ?? [],
+      activations: measures?.activations(runtime.figures) ?? [],
     };
   });
 }
@@ -84,6 +84,6 @@ export async function activationStats(
     if (rows === 0) throw new GradmillError('empty-data', 'x is empty');
     if (mode === 'training') jobs.checkBatches('activationStats', rows, rows);
     await jobs.run(kind, rows, { x: await memory.load(input) }, { rows });
-    return jobs.runtime.plan(kind, rows).measures?.activations(jobs.runtime) ?? [];
+    return jobs.runtime.plan(kind, rows).measures?.activations(jobs.runtime.figures) ?? [];
   });
 }

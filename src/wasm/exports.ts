@@ -11,7 +11,19 @@ export interface Exports {
   instructions(program: number): number;
   load(program: number, count: number, arena: number, arenaBytes: number, threads: number, slice: number): number;
   feed(program: number, slot: number, data: number, bytes: number, type: number, rows: number, columns: number): number;
-  begin(program: number, from: number, to: number, firstRow: number, rowCount: number, batch: number): number;
+  begin(
+    program: number,
+    from: number,
+    to: number,
+    firstRow: number,
+    rowCount: number,
+    batch: number,
+    every: number,
+    phase: number,
+    watchFrom: number,
+    watchTo: number,
+    figures: number,
+  ): number;
   run(program: number, scratch: number): number;
   resume(program: number, scratch: number): number;
   gemm(...rest: number[]): void;

@@ -1,5 +1,5 @@
 // A plan loaded into the linear memory, and its runs.
-import type { EngineMemory, EngineProgram } from '../engine.js';
+import type { EngineMemory, EngineProgram, WatchedBatches } from '../engine.js';
 import { GradmillError } from '../errors.js';
 import { FEED } from '../plan.js';
 import { elementType, FLOAT32, type NumericArray, viewOf } from '../tensor.js';
@@ -8,6 +8,9 @@ import type { WasmMemory } from './heap.js';
 
 /** Estimated length of the parts that steps are cut into where runs take turns on the calling thread. */
 const SLICE_NANOSECONDS = 500_000;
+
+/** One for all: predictSync allocates nothing. */
+const UNWATCHED = [] as const;
 
 export class WasmProgram implements EngineProgram {
   readonly #engine: WasmEngine;
@@ -58,14 +61,20 @@ export class WasmProgram implements EngineProgram {
     this.#feeds[slot] = data;
   }
 
-  #begin(from: number, to: number, firstRow: number, rowCount: number, batch: number): void {
+  #begin(from: number, to: number, firstRow: number, rowCount: number, batch: number, watch: Partial<WatchedBatches>): void {
     if (this.#running) throw new Error('the program is running');
-    const reason = this.#engine.exports.begin(this.#address, from, to, firstRow, rowCount, batch);
+    const [every = 0, phase = 0, watchFrom = 0, watchTo = 0, figures = 0] = watch;
+    const run = [from, to, firstRow, rowCount, batch, every, phase, watchFrom, watchTo, figures] as const;
+    const reason = this.#engine.exports.begin(this.#address, ...run);
     if (reason !== 0) throw new Error(this.#engine.text(reason));
   }
 
-  run(from: number, to: number, firstRow: number, rowCount: number, batch: number): boolean {
-    this.#begin(from, to, firstRow, rowCount, batch);
+  run(from: number, to: number, firstRow: number, rowCount: number, batch: number, ...watch: Partial<WatchedBatches>): boolean {
+    this.#begin(from, to, firstRow, rowCount, batch, watch);
+    return this.#runHere();
+  }
+
+  #runHere(): boolean {
     return this.#engine.exports.run(this.#address, this.#engine.scratch) !== 0;
   }
 
@@ -84,7 +93,8 @@ export class WasmProgram implements EngineProgram {
     numbers.set(x.length === numbers.length ? x : x.subarray(0, numbers.length));
     this.feed(FEED.input, staging.x, elementType(x), rows, columns);
     this.feed(FEED.output, staging.out, FLOAT32, rows, outColumns);
-    const finished = this.run(from, to, 0, rows, batch);
+    this.#begin(from, to, 0, rows, batch, UNWATCHED);
+    const finished = this.#runHere();
     if (finished) out.set(this.#view('output', staging.out, FLOAT32, rows * outColumns));
     return finished;
   }
@@ -108,9 +118,16 @@ export class WasmProgram implements EngineProgram {
     return numbers;
   }
 
-  async start(from: number, to: number, firstRow: number, rowCount: number, batch: number): Promise<void> {
+  async start(
+    from: number,
+    to: number,
+    firstRow: number,
+    rowCount: number,
+    batch: number,
+    ...watch: Partial<WatchedBatches>
+  ): Promise<void> {
     this.#slice();
-    this.#begin(from, to, firstRow, rowCount, batch);
+    this.#begin(from, to, firstRow, rowCount, batch, watch);
     this.#running = true;
     try {
       await this.#engine.finish(this.#address);
