@@ -119,11 +119,11 @@ const char* checkOp(const Instruction& instruction) {
 }
 
 // Rough cost of a step in nanoseconds on one thread: only decides how many parts it is worth.
-double cost(const Step& step) {
+double cost(const Step& step, const KernelTable& table) {
   const double m = step.dims[0], n = step.dims[1], k = step.dims[2];
   switch (step.op) {
     case op_gemm:
-      return m * n * k / 40;
+      return m * n * k / table.speed;
     case op_activate:
     case op_activationGradient:
     case op_softmax:
@@ -141,13 +141,14 @@ double cost(const Step& step) {
     case op_adam:
     case op_rmsprop:
     case op_adagrad:
-      return m * 0.8;
+      return m * 0.4;
     case op_sgd:
-      return m * 0.3;
+      return m * 0.1;
     case op_gather:
     case op_scatter:
+      return m * n * 0.2;
     case op_sumRows:
-      return m * n * 0.15;
+      return m * n * 0.06;
     case op_randomUniform:
     case op_randomNormal:
     case op_randomTruncatedNormal:
@@ -162,7 +163,7 @@ double cost(const Step& step) {
     case op_spectralNorm:
       return m * n * 0.4 * step.call.immediates[0];
     case op_multiplyAdd:
-      return m * step.call.immediates[0] / 40;
+      return m * step.call.immediates[0] / table.speed;
     case op_sumWords:
       return m * n * 0.05 * step.call.immediates[0];
     default:
@@ -170,23 +171,27 @@ double cost(const Step& step) {
   }
 }
 
-constexpr double openingCost = 1500;  // nanoseconds to hand a step to the crew and meet again
+constexpr double openingCost = 2000;  // nanoseconds to hand a step to the crew and meet again
 
-// Parts of a gemm along m and n: the split with the least work on the busiest thread, counting what each part packs for itself.
+// Parts of a gemm along m and n: the split with the least work on the busiest thread, counting what each part packs for itself and
+// what it reads that another thread wrote. Threads that always have the same columns find their weights where they left them.
 uint32_t gemmGrid(const KernelTable& table, const Step& step, uint32_t threads) {
   const uint32_t rowTiles = (step.dims[0] + table.gemmRows - 1) / table.gemmRows;
   const uint32_t columnTiles = (step.dims[1] + table.gemmColumns - 1) / table.gemmColumns;
-  const bool packsA = step.call.immediates[0] & 1;
-  const double k = step.dims[2], tile = double(table.gemmRows) * table.gemmColumns * k / 40;
+  const bool transposeA = step.call.immediates[0] & 1;
+  const double m = step.dims[0], n = step.dims[1], k = step.dims[2], tile = double(table.gemmRows) * table.gemmColumns * k / table.speed;
+  // Nanoseconds a float: to pack it; to have it from another core's cache, as every second one may be.
+  constexpr double packed = 0.15, foreign = 0.12;
   uint32_t best = 1 | 1 << 16;
   double least = rowTiles * columnTiles * tile;
   for (uint32_t rows = 1; rows <= rowTiles && rows <= 2 * threads; rows++)
     for (uint32_t columns = 1; columns <= columnTiles && rows * columns <= 2 * threads; columns++) {
       if (rows * columns == 1) continue;
       const double deepRows = (rowTiles + rows - 1) / rows, deepColumns = (columnTiles + columns - 1) / columns;
-      const double packing = deepColumns * table.gemmColumns * k * 0.15 + (packsA ? deepRows * table.gemmRows * k * 0.15 : 0);
+      const double packing = deepColumns * table.gemmColumns * k * packed + (transposeA ? deepRows * table.gemmRows * k * packed : 0);
+      const double shared = (rows > 1 ? k * n + (transposeA ? m * n : 0) : 0) + (columns > 1 ? m * k : 0);
       const double rounds = (rows * columns + threads - 1) / threads;
-      const double total = rounds * (deepRows * deepColumns * tile + packing) + openingCost + 100.0 * rounds;
+      const double total = rounds * (deepRows * deepColumns * tile + packing) + shared * foreign + openingCost + 100.0 * rounds;
       if (total < least) least = total, best = rows | columns << 16;
     }
   return best;
@@ -194,7 +199,7 @@ uint32_t gemmGrid(const KernelTable& table, const Step& step, uint32_t threads) 
 
 // Parts of a step that take at most program.slice each. A gemm is cut across its columns, where nothing is packed twice but a.
 void slice(const Program& program, Step& step) {
-  const double pieces = cost(step) / program.slice;
+  const double pieces = cost(step, *program.table) / program.slice;
   if (opInfos[step.op].split == Split::none || pieces <= 1) return;
   constexpr uint32_t most = 4096;
   step.parts = pieces < most ? uint32_t(pieces) + 1 : most;
@@ -220,8 +225,8 @@ void divide(const Program& program, Step& step) {
     step.parts = (step.call.grid & 0xFFFF) * (step.call.grid >> 16);
     return;
   }
-  if (opInfos[step.op].split == Split::none || cost(step) * (threads - 1) / threads < openingCost) return;
-  step.parts = cost(step) > 100000 ? 2 * threads : threads;
+  if (opInfos[step.op].split == Split::none || cost(step, *program.table) * (threads - 1) / threads < openingCost) return;
+  step.parts = cost(step, *program.table) > 100000 ? 2 * threads : threads;
 }
 
 void place(Step& step, const Run& run, uint64_t firstRow, uint32_t rows, FaultRecord* fault) {
@@ -455,7 +460,7 @@ bool resume(Program& program, const Run& run, Position& position, char* scratch,
         }
         step.kernel(step.call, position.part++, step.parts, scratch);
         stopwatch.add(step);
-        spent += cost(step) / step.parts;
+        spent += cost(step, *program.table) / step.parts;
         if (control->fault.fault) return false;
       }
     }

@@ -251,7 +251,10 @@ export class Runtime {
     return { ...usual, program: this.#load(usual.plan, plan), watched: measures && { plan, measures } };
   }
 
-  #recordPlan(kind: PlanKind, batch: number): Omit<LoadedPlan, 'program' | 'watched'> & { readonly end: number; readonly updates: boolean } {
+  #recordPlan(
+    kind: PlanKind,
+    batch: number,
+  ): Omit<LoadedPlan, 'program' | 'watched'> & { readonly end: number; readonly updates: boolean } {
     const [name, detail = ''] = kind.split(':') as [keyof typeof PURPOSES, string | undefined];
     const purpose: Purpose = PURPOSES[name];
     const measurement = name === 'measure' ? this.#measurements.get(detail) : undefined;
