@@ -184,8 +184,10 @@ uint32_t gemmGrid(const KernelTable& table, const Step& step, uint32_t threads) 
   constexpr double packed = 0.15, foreign = 0.12;
   uint32_t best = 1 | 1 << 16;
   double least = rowTiles * columnTiles * tile;
-  for (uint32_t rows = 1; rows <= rowTiles && rows <= 2 * threads; rows++)
-    for (uint32_t columns = 1; columns <= columnTiles && rows * columns <= 2 * threads; columns++) {
+  // One part a thread, so that each finds its own again; two where a thread that is held up would cost more.
+  const uint32_t most = least > 500000 ? 2 * threads : threads;
+  for (uint32_t rows = 1; rows <= rowTiles && rows <= most; rows++)
+    for (uint32_t columns = 1; columns <= columnTiles && rows * columns <= most; columns++) {
       if (rows * columns == 1) continue;
       const double deepRows = (rowTiles + rows - 1) / rows, deepColumns = (columnTiles + columns - 1) / columns;
       const double packing = deepColumns * table.gemmColumns * k * packed + (transposeA ? deepRows * table.gemmRows * k * packed : 0);
