@@ -70,6 +70,8 @@ export function launches(family: Family, { python, avx512 }: { readonly python: 
     command: python,
     args: [file('pytorch.py')],
     env: {
+      // Of two OpenBLAS that are installed Debian takes the one with threads of its own, beside torch's of OpenMP.
+      LD_LIBRARY_PATH: '/usr/lib/x86_64-linux-gnu/openblas-openmp',
       OPENBLAS_CORETYPE: kernels,
       ATEN_CPU_CAPABILITY: avx512 ? 'avx512' : 'avx2',
       MALLOC_MMAP_THRESHOLD_: '1073741824',

@@ -3,6 +3,7 @@
 The fastest eager form that was found: torch.addmm on kernels [fan_in, units] (nn.Sequential of nn.Linear takes up to a tenth
 longer), activations in place, gradients set to None, foreach for Adam.
 """
+import ctypes
 import json
 import os
 import sys
@@ -120,27 +121,44 @@ def train(spec, x, y):
 
 
 def blas():
-    """Which BLAS was loaded: Debian's torch calls the one that is installed, and the plain one is many times slower."""
+    """Files of the BLAS that was loaded: Debian's torch calls the one that is installed, and the plain one is many times slower."""
     if not os.path.exists("/proc/self/maps"):
-        return "BLAS unknown"
+        return []
     with open("/proc/self/maps") as maps:
-        loaded = {os.path.basename(line.split()[-1]) for line in maps if "blas" in line}
-    if not loaded:
+        return sorted({line.split()[-1] for line in maps if "blas" in line})
+
+
+def threads_of(files):
+    """A BLAS with threads of its own, which torch.set_num_threads does not reach: its function that sets their number, or None."""
+    for file in files:
+        if "libopenblas" in file and "openmp" not in file:
+            return ctypes.CDLL(file).openblas_set_num_threads
+    return None
+
+
+def describe(files):
+    if not files:
         return "its own BLAS"
-    return "OpenBLAS" if any("openblas" in name for name in loaded) else f"{min(loaded)}: NOT its best, install libopenblas0-openmp"
+    names = [os.path.basename(file) for file in files if "openblas" in file]
+    if not names:
+        return f"{os.path.basename(files[0])}: NOT its best, install libopenblas0-openmp"
+    return "OpenBLAS with threads of its own: NOT its best, install libopenblas0-openmp" if threads_of(files) else "OpenBLAS with OpenMP"
 
 
 def main():
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     settings = [f"{name}={os.environ[name]}" for name in VARIABLES if name in os.environ]
-    settings += ["addmm", "foreach for Adam", blas()]
+    settings += ["addmm", "foreach for Adam", describe(blas())]
     print(json.dumps({"name": f"PyTorch {torch.__version__}", "settings": settings, "threads": 1024}), file=answers)
     workload = data = None
+    set_blas_threads = threads_of(blas())
     for line in sys.stdin:
         request = json.loads(line)
         answer = True
         if "threads" in request:
             torch.set_num_threads(request["threads"])
+            if set_blas_threads:
+                set_blas_threads(request["threads"])
         if request["do"] == "prepare":
             workload = Workload(request["workload"], request["file"])
         elif request["do"] == "examples":
