@@ -285,14 +285,14 @@ describe('the smallest and the largest parts', () => {
   test('what networks seldom make large enough for parts', async () => {
     await check('parts', async (recorder) => {
       await instructions(recorder, 1, (plan, state) => {
-        const [p, g, hyper] = [state([30_003]), state([30_003]), state([16], 'f64')];
+        const [p, g, hyper] = [state([60_003]), state([60_003]), state([16], 'f64')];
         plan.emit('sgd', p.shape, { p, g, moment1: state(p.shape), hyper }, { nesterov: 1 });
         // Squares are not negative.
         const moment2 = state(p.shape);
-        plan.emit('activate', [30_003, 1], { x: g, y: moment2 }, { activation: 3, parameter: 0 });
+        plan.emit('activate', [60_003, 1], { x: g, y: moment2 }, { activation: 3, parameter: 0 });
         plan.emit('rmsprop', p.shape, { p, g, moment2, hyper });
         plan.emit('adagrad', p.shape, { p, g, moment2, hyper });
-        plan.emit('activate', [30_003, 1], { x: g, y: p }, { activation: 2, parameter: 0 });
+        plan.emit('activate', [60_003, 1], { x: g, y: p }, { activation: 2, parameter: 0 });
         plan.emit('clipValue', p.shape, { g, hyper });
         plan.emit('fill', p.shape, { y: state(p.shape) }, { value: 0.1 });
         plan.emit('softThreshold', p.shape, { x: g, hyper }, { lambda: 0.5 });
