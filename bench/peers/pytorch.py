@@ -136,22 +136,23 @@ def threads_of(files):
     return None
 
 
-def describe(files):
+def describe(files, set_blas_threads):
     if not files:
         return "its own BLAS"
     names = [os.path.basename(file) for file in files if "openblas" in file]
     if not names:
         return f"{os.path.basename(files[0])}: NOT its best, install libopenblas0-openmp"
-    return "OpenBLAS with threads of its own: NOT its best, install libopenblas0-openmp" if threads_of(files) else "OpenBLAS with OpenMP"
+    return "OpenBLAS with threads of its own: NOT its best, install libopenblas0-openmp" if set_blas_threads else "OpenBLAS with OpenMP"
 
 
 def main():
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     settings = [f"{name}={os.environ[name]}" for name in VARIABLES if name in os.environ]
-    settings += ["addmm", "foreach for Adam", describe(blas())]
+    files = blas()
+    set_blas_threads = threads_of(files)
+    settings += ["addmm", "foreach for Adam", describe(files, set_blas_threads)]
     print(json.dumps({"name": f"PyTorch {torch.__version__}", "settings": settings, "threads": 1024}), file=answers)
     workload = data = None
-    set_blas_threads = threads_of(blas())
     for line in sys.stdin:
         request = json.loads(line)
         answer = True
