@@ -14,6 +14,7 @@ import { type Quartiles, callsWorth, quartiles, takeTurns, timeSlice } from './s
 import { layoutOf } from './targets.js';
 
 export interface KernelsOptions {
+  readonly ops: readonly OpName[];
   readonly isas: readonly string[];
   readonly threads: readonly number[];
   readonly rounds: number;
@@ -59,7 +60,7 @@ interface Case {
 export const LEVELS = ['L1', 'L2', 'L3', 'memory'] as const;
 
 /** What the limits are measured by. */
-const PROBES: readonly OpName[] = ['multiplyAdd', 'sumWords'];
+export const PROBES: readonly OpName[] = ['multiplyAdd', 'sumWords'];
 
 /** Operands that the usual instruction does not have. */
 const ABSENT: Partial<Record<OpName, readonly string[]>> = {
@@ -95,7 +96,7 @@ export async function kernels(options: KernelsOptions): Promise<KernelsReport> {
     const limits = new Map<number, Limits>();
     for (const threads of options.threads) limits.set(threads, await measureLimits(owner, { threads, isa }));
     allLimits.push(...limits.values());
-    for (const op of owner.ops.keys()) if (!PROBES.includes(op)) results.push(...(await measureOp(op, owner, limits, options)));
+    for (const op of options.ops) results.push(...(await measureOp(op, owner, limits, options)));
   }
   printResults(results);
   return { limits: allLimits, results };

@@ -125,7 +125,7 @@ double cost(const Step& step, const KernelTable& table) {
     case op_gemm:
       return m * n * k / table.speed;
     case op_activate:
-    case op_activationGradient:
+      return m * n * 0.5;
     case op_softmax:
     case op_softmaxCrossEntropy:
       return m * n * 1.5;
@@ -157,9 +157,9 @@ double cost(const Step& step, const KernelTable& table) {
       return m * n * (m < n ? m : n) / 8;
     case op_statistics:
     case op_columnDistances:
-      return m * n * 0.5;
+      return m * n * 0.2;
     case op_histogram:
-      return m * n * 1.5;
+      return m * n * 0.5;
     case op_spectralNorm:
       return m * n * 0.4 * step.call.immediates[0];
     case op_multiplyAdd:
@@ -227,8 +227,9 @@ void divide(const Program& program, Step& step) {
     step.parts = (step.call.grid & 0xFFFF) * (step.call.grid >> 16);
     return;
   }
-  if (opInfos[step.op].split == Split::none || cost(step, *program.table) * (threads - 1) / threads < openingCost) return;
-  step.parts = cost(step, *program.table) > 100000 ? 2 * threads : threads;
+  const double alone = cost(step, *program.table);
+  if (opInfos[step.op].split == Split::none || alone * (threads - 1) / threads < openingCost) return;
+  step.parts = alone > 100000 ? 2 * threads : threads;
 }
 
 void place(Step& step, const Run& run, uint64_t firstRow, uint32_t rows, FaultRecord* fault) {

@@ -8,6 +8,8 @@
 //     for ic in m by mc:  pack a[mc, kc] into panels of mr rows (or use it in place)
 //       for jr in nc by nr:  for ir in mc by mr:  micro-kernel: mr × nr accumulators over kc
 #pragma once
+#include <type_traits>
+
 #include "kernels.h"
 #include "reduce.h"
 
@@ -328,13 +330,6 @@ GRADMILL_INLINE void addTransposed(F* sum, const float* a, size_t lda, const flo
   }
 }
 
-struct Yes {
-  constexpr operator bool() const { return true; }
-};
-struct No {
-  constexpr operator bool() const { return false; }
-};
-
 // A few rows of a times rows of b: to pack b would take longer than the product.
 template <int R>
 static void thinTransposed(const GemmArguments& g, const Epilogue& epilogue) {
@@ -400,8 +395,8 @@ static void thinRows(const GemmArguments& g, const Epilogue& epilogue) {
     });
   };
   size_t p = 0;
-  for (; p + group <= g.k; p += group) add(p, group, Yes());
-  if (p < g.k || g.k == 0) add(p, g.k - p, No());
+  for (; p + group <= g.k; p += group) add(p, group, std::true_type());
+  if (p < g.k || g.k == 0) add(p, g.k - p, std::false_type());
   epilogue(g.c, g.ldc, 0, 0, R, g.n);
 }
 

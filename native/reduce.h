@@ -39,38 +39,30 @@ GRADMILL_INLINE void forVectors(size_t n, Body body) {
   if (i < n) body(i, int(n - i));
 }
 
-// Σ term(i, count) over one chunk, n ≤ 4096. A term's lanes past count must be zero.
-template <class Term>
-GRADMILL_INLINE float sumChunk(size_t n, Term term) {
-  F sum[laneVectors];
-  for (int v = 0; v < laneVectors; v++) sum[v] = F::zero();
-  size_t i = 0;
-  for (; i + virtualLanes <= n; i += virtualLanes)
-    for (int v = 0; v < laneVectors; v++) sum[v] = sum[v] + term(i + v * F::lanes, F::lanes);
-  for (int v = 0; i < n; i += F::lanes, v++) sum[v] = sum[v] + term(i, int(n - i < size_t(F::lanes) ? n - i : F::lanes));
-  return foldLanes(sum);
-}
-
-struct SumPair {
-  float a, b;
-};
-
-// Two such sums in one pass over one chunk: terms(i, count, a, b) gives both terms.
-template <class Terms>
-GRADMILL_INLINE SumPair sumChunkPair(size_t n, Terms terms) {
-  F first[laneVectors], second[laneVectors];
-  for (int v = 0; v < laneVectors; v++) first[v] = second[v] = F::zero();
+// Sums over one chunk, n ≤ 4096, in one pass: terms(i, count, term) gives a vector of each, whose lanes past count must be zero.
+template <int sums, class Terms>
+GRADMILL_INLINE void sumChunks(size_t n, float (&total)[sums], Terms terms) {
+  F sum[sums][laneVectors];
+  for (int s = 0; s < sums; s++)
+    for (int v = 0; v < laneVectors; v++) sum[s][v] = F::zero();
   const auto add = [&](size_t i, int count, int v) {
-    F a, b;
-    terms(i, count, a, b);
-    first[v] = first[v] + a;
-    second[v] = second[v] + b;
+    F term[sums];
+    terms(i, count, term);
+    for (int s = 0; s < sums; s++) sum[s][v] = sum[s][v] + term[s];
   };
   size_t i = 0;
   for (; i + virtualLanes <= n; i += virtualLanes)
     for (int v = 0; v < laneVectors; v++) add(i + v * F::lanes, F::lanes, v);
   for (int v = 0; i < n; i += F::lanes, v++) add(i, int(n - i < size_t(F::lanes) ? n - i : F::lanes), v);
-  return {foldLanes(first), foldLanes(second)};
+  for (int s = 0; s < sums; s++) total[s] = foldLanes(sum[s]);
+}
+
+// Σ term(i, count) over one chunk.
+template <class Term>
+GRADMILL_INLINE float sumChunk(size_t n, Term term) {
+  float total[1];
+  sumChunks(n, total, [&](size_t i, int count, F* one) { one[0] = term(i, count); });
+  return total[0];
 }
 
 template <class Term>

@@ -598,7 +598,8 @@ GRADMILL_INLINE F inOrder(F x) {
 }
 
 // p, of which the compiler then knows nothing: it cannot make another variable of p plus something.
-GRADMILL_INLINE const float* opaque(const float* p) {
+template <class T>
+GRADMILL_INLINE const T* opaque(const T* p) {
   __asm__("" : "+r"(p));
   return p;
 }

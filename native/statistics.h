@@ -59,8 +59,9 @@ static inline void describe(size_t n, float threshold, Load load, double* out) {
     F chunkZeros = zero, chunkSmall = zero;
     sum += double(sumChunk(chunkAt(start), [&](size_t i, int count) {
       const F v = load(start + i, count), real = padded(v, count, first[0]);
-      low = min(low, real);
-      high = max(high, real);
+      // One instruction each, which may lose a NaN; the sum keeps it.
+      low = atMost(low, real);
+      high = atLeast(high, real);
       chunkZeros = chunkZeros + ones(eq(v, zero), count);
       if (thresholded) chunkSmall = chunkSmall + ones(lt(abs(v), limit), count);
       return v;
@@ -76,18 +77,23 @@ static inline void describe(size_t n, float threshold, Load load, double* out) {
     smallest = least(smallest, double(lows[j]));
     largest = most(largest, double(highs[j]));
   }
+  if (sum != sum)
+    forVectors(n, [&](size_t i, int count) {
+      if (any(isnan(load(i, count)))) smallest = largest = __builtin_nan("");
+    });
   const double mean = smallest == largest ? smallest : sum / double(n);
   const float scale = powerOfTwo(float(most(-smallest, largest)));
   const F factor = F::set(scale), centre = F::set(float(mean));
   double squares = 0.0, deviations = 0.0;
   for (size_t start = 0; start < n; start += reductionChunk) {
-    const SumPair sums = sumChunkPair(chunkAt(start), [&](size_t i, int count, F& square, F& deviation) {
+    float sums[2];
+    sumChunks(chunkAt(start), sums, [&](size_t i, int count, F* term) {
       const F v = load(start + i, count), scaled = v * factor, apart = firstLanes((v - centre) * factor, count);
-      square = scaled * scaled;
-      deviation = apart * apart;
+      term[0] = scaled * scaled;
+      term[1] = apart * apart;
     });
-    squares += double(sums.a);
-    deviations += double(sums.b);
+    squares += double(sums[0]);
+    deviations += double(sums[1]);
   }
   const double terms = double(n) * double(scale) * double(scale);
   out[0] = mean;
@@ -126,22 +132,29 @@ static void histogram(const Call& call, uint32_t, uint32_t, char*) {
   for (int bin = 0; bin < histogramBins; bin++) counts[bin] = 0;
   const double low = statistics[3], high = statistics[4], perUnit = histogramBins / (high - low);
   const double scale = perUnit > 0.0 && perUnit < 1e300 ? perUnit : 0.0;
-  // A block's bins are found in a loop without branches, which compilers make vectors of. Neighbours, which are often in the same bin,
-  // are counted in tables of their own, so that no count waits for the last one; what is not counted has a bin behind the others.
-  constexpr size_t block = 64, tables = 8, width = histogramBins + 1;
+  // What is not counted has a bin behind the others.
   constexpr double last = histogramBins - 1;
-  uint32_t table[tables * width] = {}, bins[block];
-  for (size_t start = 0, n = size_t(call.m) * call.n; start < n; start += block) {
-    const size_t count = n - start < block ? n - start : block;
-    for (size_t i = 0; i < count; i++) {
-      const double v = double(x[start + i]), place = (v - low) * scale;
-      const int32_t bin = int32_t(place >= last ? last : place > 0.0 ? place : 0.0);
-      bins[i] = uint32_t(v >= low && v <= high ? bin : histogramBins) + uint32_t(i % tables * width);
-    }
-    for (size_t i = 0; i < count; i++) table[bins[i]]++;
+  const auto binOf = [=](float x) {
+    const double v = double(x), place = (v - low) * scale;
+    const bool counted = (v >= low) & (v <= high);
+    return int32_t(counted ? (place < last ? place : last) : double(histogramBins));
+  };
+  // A block's bins are found in a loop without branches, which compilers make vectors of. Neighbours, which are often in the same bin,
+  // are counted in tables of their own, so that no count waits for the last one.
+  constexpr size_t block = 64, tables = 8;
+  uint32_t table[tables][histogramBins + 1] = {};
+  int32_t bins[block];
+  const size_t n = size_t(call.m) * call.n;
+  size_t start = 0;
+  for (; start + block <= n; start += block) {
+    for (size_t i = 0; i < block; i++) bins[i] = binOf(x[start + i]);
+    const int32_t* found = opaque(bins);
+    for (size_t i = 0; i < block; i += tables)
+      for (size_t t = 0; t < tables; t++) table[t][found[i + t]]++;
   }
-  for (size_t i = 0; i < tables * width; i++)
-    if (i % width < histogramBins) counts[i % width] += table[i];
+  for (; start < n; start++) table[0][binOf(x[start])]++;
+  for (const auto& some : table)
+    for (int bin = 0; bin < histogramBins; bin++) counts[bin] += some[bin];
 }
 
 static void columnDistances(const Call& call, uint32_t part, uint32_t parts, char*) {

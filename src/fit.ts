@@ -5,11 +5,11 @@ import type { DiagnosticsSample, UnitPaths } from './diagnostics/types.js';
 import { GradmillError } from './errors.js';
 import { type Evaluation, type Examples, type Jobs, type LoadedExamples, type Watch, WIDEST_BATCH } from './jobs.js';
 import { checkLog, logged, logStart, type LogTarget, type WriteLog } from './log.js';
-import { Figures } from './measure.js';
 import { checkOptions, finiteNumber, flag, reading, show, size, wholeNumber } from './options.js';
 import { Paths } from './paths.js';
 import { platform } from './platform.js';
 import type { PlanKind } from './runtime.js';
+import { rowsOf, Samples } from './samples.js';
 import type { TensorInput } from './tensor.js';
 
 export interface BatchReport {
@@ -98,7 +98,7 @@ export interface History {
   readonly accuracy?: number[];
   readonly valLoss?: number[];
   readonly valAccuracy?: number[];
-  /** Of the measured steps; present when asked for. */
+  /** Of the measured steps; present when asked for. Made when it is first read. */
   readonly diagnostics?: DiagnosticsSample[];
   /** Of each layer with a kernel; present when asked for. */
   readonly paths?: UnitPaths[];
@@ -243,8 +243,8 @@ class Fit {
   readonly #batches: number;
   readonly #started = performance.now();
   #lastProgress = this.#started;
-  readonly #samples: DiagnosticsSample[] = [];
-  /** Of them. */
+  readonly #samples = new Samples();
+  /** How many of them the log has. */
   #told = 0;
   #paths: Paths | undefined;
 
@@ -286,11 +286,10 @@ class Fit {
     } finally {
       printer?.end();
     }
-    return {
-      ...historyOf(reports),
-      ...(this.#fit.diagnostics && { diagnostics: this.#samples }),
-      ...(this.#paths && { paths: this.#paths.units }),
-    };
+    const history = { ...historyOf(reports), ...(this.#paths && { paths: this.#paths.units }) };
+    if (!this.#fit.diagnostics) return history;
+    const diagnostics = this.#samples;
+    return Object.defineProperty(history, 'diagnostics', { get: () => diagnostics.read(), enumerable: true });
   }
 
   /** One epoch's steps. */
@@ -370,7 +369,9 @@ class Fit {
     if (!watched) return undefined;
     const { measures } = watched;
     if (diagnostics.paths) this.#paths = new Paths(runtime, measures);
-    return memory.samples(measures.region.elements(1), diagnostics.onSample ? 1 : this.#batches);
+    // One more than an epoch fills: a full one ends its job.
+    const rows = diagnostics.onSample ? 1 : Math.ceil(this.#batches / diagnostics.every) + 1;
+    return memory.samples(measures.region.elements(1), rows);
   }
 
   /** How steps are measured, if they are. */
@@ -378,28 +379,28 @@ class Fit {
     const { diagnostics } = this.#fit;
     if (!diagnostics || !samples) return undefined;
     const { every, onSample } = diagnostics;
-    const bytes = samples.columns * Float64Array.BYTES_PER_ELEMENT;
-    const measured: Watch['measured'] = ({ measures }, first, count) => {
-      const figures = new Figures(samples.memory.bytes());
-      for (let i = 0; i < count; i++) {
-        figures.origin = i * bytes - measures.region.offset;
-        this.#samples.push({ epoch, step: first + i * every, ...measures.sample(figures) });
-        this.#paths?.step(measures, figures);
-      }
+    const rowBytes = samples.columns * Float64Array.BYTES_PER_ELEMENT;
+    const measured: Watch['measured'] = ({ measures }, step, count) => {
+      const bytes = samples.memory.bytes().slice(0, count * rowBytes);
+      const rows = { measures, epoch, step, every, bytes, rowBytes };
+      this.#samples.add(rows);
+      if (this.#paths) for (const figures of rowsOf(rows)) this.#paths.step(measures, figures);
     };
     const afterJob = async (): Promise<void> => {
       await this.#logSamples();
-      const sample = this.#samples.at(-1);
-      if (onSample && sample) await this.#callback(() => onSample(sample));
+      const sample = onSample && this.#samples.read().at(-1);
+      if (sample) await this.#callback(() => onSample(sample));
     };
     return { every, samples, measured, afterJob };
   }
 
   /** Those that are new. */
   async #logSamples(): Promise<void> {
-    const records = this.#samples.slice(this.#told).map((sample) => ({ type: 'diagnostics', ...sample }) as const);
-    this.#told = this.#samples.length;
-    if (records.length > 0) await this.#log?.(...records);
+    if (!this.#log) return;
+    const samples = this.#samples.read();
+    const records = samples.slice(this.#told).map((sample) => ({ type: 'diagnostics', ...sample }) as const);
+    this.#told = samples.length;
+    if (records.length > 0) await this.#log(...records);
   }
 
   /** Nobody awaits onProgress: what it throws, or rejects with, becomes the reason to stop. */

@@ -243,6 +243,20 @@ describe('samples', () => {
     });
   });
 
+  test('are the same when they are read late, after the model went on and is gone', async () => {
+    const options = { batchSize: 16, diagnostics: { every: 4 } };
+    const first = (await network().fit(x, labels, options)).diagnostics;
+    expect(first).toHaveLength(3);
+    const model = network();
+    const late = await model.fit(x, labels, options);
+    await model.fit(x, labels, options);
+    model.dispose();
+    expect(JSON.parse(JSON.stringify(late))).toHaveProperty('diagnostics.2.layers.0.after.histogram.counts');
+    expect(late.diagnostics).toEqual(first);
+    expect(late.diagnostics).toBe(late.diagnostics);
+    expect({ ...late }).toHaveProperty('diagnostics', first);
+  });
+
   test('follow the spectral norm of weights that move', async () => {
     const fitted = async (epochs: number) => {
       const model = network({ wide: 60 });
