@@ -3,7 +3,7 @@
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { type Engine, engine, type EngineProgram } from '../src/engine.js';
+import { type Engine, type EngineProgram } from '../src/engine.js';
 import { type Limits, measureLimits, measurePeak } from '../src/limits.js';
 import { ALIGNMENT, Plan, Tensor } from '../src/plan.js';
 import { engineWith } from './limits.js';
@@ -101,7 +101,7 @@ export async function gemm(options: GemmOptions): Promise<GemmReport> {
   const peers: ProductPeer[] = [];
   try {
     const { peers: families, libraries, threads } = options;
-    await startProducts(peers, { families, libraries, threads, avx512: engine().isas.includes('avx512') }, print);
+    await startProducts(peers, { families, libraries, threads, avx512: options.isas.includes('avx512') }, print);
     const results: GemmMeasurement[] = [];
     const targets: GemmReport['targets'][number][] = [];
     for (const isa of options.isas)

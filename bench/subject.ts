@@ -144,17 +144,17 @@ function loaded(data: Float32Array | Uint32Array, rows: number, columns: number)
   };
 }
 
-/** The public calls as a user makes them: predictSync for one example; predict for a batch, each with its copies and promise. */
+/** The public calls as a user makes them: predictSync into a given array, or predict with its copies and promise. */
 function preparePredictions(workload: Workload, { x }: Examples, threads: number): Subject {
-  const { batch, units } = workload;
+  const { batch, units, promise } = workload;
   const [columns = 0] = units;
   const model = modelOf(workload, threads);
   const input = { data: x.slice(0, batch * columns), shape: [batch, columns] };
   const out = new Float32Array(batch * (units.at(-1) ?? 0));
   const run = async (calls: number) => {
     for (let call = 0; call < calls; call++) {
-      if (batch === 1) model.predictSync(input, { out });
-      else await model.predict(input);
+      if (promise) await model.predict(input);
+      else model.predictSync(input, { out });
     }
   };
   return {

@@ -25,6 +25,8 @@ export interface Workload extends Network {
   readonly optimizer: Extract<Network['optimizer'], { readonly name: 'sgd' }> | { readonly name: 'adam'; readonly learningRate: number };
   /** 'step': forward, mean loss, backward, update. 'predict': forward alone. */
   readonly measures: 'step' | 'predict';
+  /** Of gradmill's predictions: by `predict`, off the event loop. Else by `predictSync`, on the calling thread as peers do. */
+  readonly promise?: boolean;
   /** Steps after which the losses of both sides are compared. */
   readonly checkSteps: number;
 }
@@ -71,6 +73,7 @@ export const workloads: readonly Workload[] = [
   W5,
   { ...W2, name: 'W6 batch 1', measures: 'predict', batch: 1 },
   { ...W2, name: 'W6 batch 64', measures: 'predict', batch: 64 },
+  { ...W2, name: 'W6 batch 64 promise', measures: 'predict', batch: 64, promise: true },
 ];
 
 /** What every peer can do. */
@@ -86,7 +89,7 @@ export function trainingOf(
   return { ...network, name: network.units.join('-'), optimizer: OPTIMIZERS[network.optimizer], measures: 'step', checkSteps: 10 };
 }
 
-/** 'W6' is two workloads. */
+/** 'W6' is several workloads. */
 export function familyOf({ name }: Workload): string {
   return name.split(' ')[0];
 }

@@ -189,6 +189,14 @@ class Gradmill : public Napi::Addon<Gradmill> {
     return true;
   }
 
+  // Runs it here with the team's help. False where the environment is ending.
+  bool Lead(napi_env env, Program* program, const Run& run) {
+    if (!joined_ && !Join(env)) return false;
+    Job job = {program, run, this, nullptr, 0, 0, nullptr};
+    leadHere(job, guest_);
+    return true;
+  }
+
   bool IsMemory(Napi::Value value) const { return value.IsObject() && value.As<Napi::Object>().InstanceOf(memoryClass_.Value()); }
   char* scratch() const { return scratch_.get(); }
 
@@ -204,11 +212,14 @@ class Gradmill : public Napi::Addon<Gradmill> {
     napi_unref_threadsafe_function(env, settle_);
     // Hooks run in reverse order: this one before settle_'s own, so that no job ends into a closed function.
     const auto leave = [](void* self) {
+      delist(static_cast<Gradmill*>(self)->guest_);
       leaveTeam(self);
       for (PendingRun* pending : static_cast<Gradmill*>(self)->finished_) delete pending;
     };
     napi_add_env_cleanup_hook(env, leave, this);
     joinTeam(threads_);
+    guest_.scratch = scratch();
+    enlist(guest_);
     return joined_ = true;
   }
 
@@ -270,6 +281,7 @@ class Gradmill : public Napi::Addon<Gradmill> {
   Napi::FunctionReference memoryClass_;
   napi_threadsafe_function settle_ = nullptr;
   const Scratch scratch_{scratchBytes()};
+  Member guest_ = {};  // this thread, when it leads a run itself
   std::mutex mutex_;
   std::vector<PendingRun*> finished_;
   int outstanding_ = 0, threads_ = 1;
@@ -382,7 +394,8 @@ Napi::Value LoadedProgram::RunHere(const CallbackInfo& info) {
   return Napi::Boolean::New(info.Env(), RunBatches(run, info.Env().GetInstanceData<Gradmill>()->scratch()));
 }
 
-// predict(from, to, rows, batch, x, columns, out, outColumns): on this thread, straight from and into the caller's arrays
+// predict(from, to, rows, batch, x, columns, out, outColumns): on this thread, straight from and into the caller's arrays; the team helps
+// where waking it is worth while
 Napi::Value LoadedProgram::Predict(const CallbackInfo& info) {
   const Napi::Env env = info.Env();
   const auto number = [&](int i) { return info[i].As<Napi::Number>().Uint32Value(); };
@@ -403,7 +416,11 @@ Napi::Value LoadedProgram::Predict(const CallbackInfo& info) {
     fail(env, reason);
     return env.Undefined();
   }
-  return Napi::Boolean::New(env, RunBatches(run, env.GetInstanceData<Gradmill>()->scratch()));
+  constexpr double large = 200000;  // nanoseconds
+  auto* self = env.GetInstanceData<Gradmill>();
+  if (program_.threads > 1 && estimate(program_, run.from, run.to) > large && self->Lead(env, &program_, run))
+    return Napi::Boolean::New(env, reinterpret_cast<const ControlBlock*>(program_.arena)->fault.fault == 0);
+  return Napi::Boolean::New(env, RunBatches(run, self->scratch()));
 }
 
 // start(…): on the team's threads; the promise is settled when the run has ended

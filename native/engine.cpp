@@ -179,9 +179,11 @@ uint32_t gemmGrid(const KernelTable& table, const Step& step, uint32_t threads) 
   const uint32_t rowTiles = (step.dims[0] + table.gemmRows - 1) / table.gemmRows;
   const uint32_t columnTiles = (step.dims[1] + table.gemmColumns - 1) / table.gemmColumns;
   const bool transposeA = step.call.immediates[0] & 1;
-  const double m = step.dims[0], n = step.dims[1], k = step.dims[2], tile = double(table.gemmRows) * table.gemmColumns * k / table.speed;
-  // Nanoseconds a float: to pack it; to have it from another core's cache, as every second one may be.
-  constexpr double packed = 0.15, foreign = 0.12;
+  // Nanoseconds a float: to write it; to pack it; to have it from another core's cache, as every second one may be. And a row that two
+  // threads write along: their prefetchers take from each other.
+  constexpr double written = 0.075, packed = 0.15, foreign = 0.12, sharedRow = 90;
+  const double m = step.dims[0], n = step.dims[1], k = step.dims[2];
+  const double tile = double(table.gemmRows) * table.gemmColumns * (k / table.speed + written);
   uint32_t best = 1 | 1 << 16;
   double least = rowTiles * columnTiles * tile;
   // One part a thread, so that each finds its own again; two where a thread that is held up would cost more.
@@ -193,7 +195,8 @@ uint32_t gemmGrid(const KernelTable& table, const Step& step, uint32_t threads) 
       const double packing = deepColumns * table.gemmColumns * k * packed + (transposeA ? deepRows * table.gemmRows * k * packed : 0);
       const double shared = (rows > 1 ? k * n + (transposeA ? m * n : 0) : 0) + (columns > 1 ? m * k : 0);
       const double rounds = (rows * columns + threads - 1) / threads;
-      const double total = rounds * (deepRows * deepColumns * tile + packing) + shared * foreign + openingCost + 100.0 * rounds;
+      const double meeting = columns > 1 && deepColumns * table.gemmColumns * k <= rowwiseBlock ? m * sharedRow : 0;
+      const double total = rounds * (deepRows * deepColumns * tile + packing) + shared * foreign + meeting + openingCost + 100.0 * rounds;
       if (total < least) least = total, best = rows | columns << 16;
     }
   return best;
@@ -401,6 +404,15 @@ Turn turnAt(const Run& run, uint64_t at) {
   const uint64_t place = watch.phase + at / run.batch, sample = (place + watch.every - 1) / watch.every - (watch.phase != 0);
   if (place % watch.every) return {run.from, run.to, false, sample};
   return {watch.from, watch.to, true, sample};
+}
+
+double estimate(const Program& program, uint32_t from, uint32_t to) {
+  double total = 0;
+  for (uint32_t s = 0; s < program.stepCount; s++) {
+    const Step& step = program.steps[s];
+    if (step.instruction >= from && step.instruction < to) total += cost(step, *program.table);
+  }
+  return total;
 }
 
 const char* checkRun(const Program& program, const Run& run) {

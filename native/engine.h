@@ -101,6 +101,9 @@ struct Turn {
 };
 Turn turnAt(const Run& run, uint64_t at);
 
+// Rough nanoseconds of one batch on one thread.
+double estimate(const Program& program, uint32_t from, uint32_t to);
+
 // Why the feeds do not fit the run, or null.
 const char* checkRun(const Program& program, const Run& run);
 

@@ -293,8 +293,7 @@ static void gemmBlock(const GemmArguments& g, Packing packing, char* scratch, co
           }
           continue;
         }
-        // Where all of b's block lies in L1, c is written along its rows.
-        if (columns * depth <= 6144) {
+        if (columns * depth <= rowwiseBlock) {
           for (size_t t = 0; t < tileCount; t++) {
             for (size_t jr = 0; jr < columns; jr += width) tile(t, jr);
             if (last) epilogue(c + rowOf(t) * g.ldc, g.ldc, ic + rowOf(t), jc, tiles.rows(firstTile + t), columns);

@@ -62,6 +62,9 @@ struct GemmArguments {
   float alpha, beta;
 };
 
+// Floats of a block of b that stays in L1: c is then written along its rows.
+constexpr size_t rowwiseBlock = 6144;
+
 struct KernelTable {
   const char* isa;
   bool strict;

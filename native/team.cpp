@@ -132,6 +132,30 @@ void work(Member& self) {
   team.lock.release();
 }
 
+void leadHere(Job& job, Member& guest) {
+  team.lock.acquire();
+  guest.leads = &job;
+  team.lock.release();
+  while (advance(job, guest)) continue;
+  team.lock.acquire();
+  guest.leads = nullptr;
+  team.lock.release();
+}
+
+void delist(Member& guest) {
+  team.lock.acquire();
+  Member** link = &team.members;
+  while (*link && *link != &guest) link = &(*link)->next;
+  if (*link) *link = guest.next;
+  // Helpers go as soon as they find nothing to do.
+  while (guest.helpers > 0) {
+    team.lock.release();
+    pause();
+    team.lock.acquire();
+  }
+  team.lock.release();
+}
+
 void dismiss() {
   team.lock.acquire();
   for (Member* member = team.members; member; member = member->next) member->ends = true;

@@ -30,6 +30,11 @@ struct Member {
 void enlist(Member& member);
 void work(Member& member);
 
+// A thread that is none of the team's, and enlisted all the same, leads a job from its start to its end; others help. It leaves the
+// team again by delist, after which no thread touches its member.
+void leadHere(Job& job, Member& guest);
+void delist(Member& guest);
+
 // Tells all members to end and forgets them; those that enlist later are another team.
 void dismiss();
 

@@ -90,6 +90,76 @@ describe('the numbers', () => {
   });
 });
 
+// Natively the team's threads help with these; in WebAssembly, and on one thread, nobody does.
+describe('predictSync of large batches', () => {
+  const wide = 400;
+  const large = (threads?: number) => {
+    const model = sequential({ inputShape: [wide], seed: 2, layers: [dense({ units: 700, activation: 'relu' }), dense({ units: 500 })] });
+    if (threads !== undefined) model.compile({ optimizer: adam(), loss: 'meanSquaredError', threads });
+    return model;
+  };
+  const x = tensor(noise(300 * wide), [300, wide]);
+  /** Quickly compared. */
+  const bytesOf = ({ data }: { data: Float32Array }) => Buffer.from(data.buffer).toString('base64');
+
+  test('gives the same bits on any number of threads, compiled or not, call after call', async () => {
+    const wanted = bytesOf(await large(1).predict(x));
+    for (const threads of [undefined, 1, 2, 3]) {
+      const model = large(threads);
+      for (let call = 0; call < 5; call++) expect(bytesOf(model.predictSync(x)) === wanted).toBe(true);
+    }
+  });
+
+  test('finds a number that is none, and goes on', () => {
+    const model = large(2);
+    const wanted = bytesOf(model.predictSync(x));
+    const bad = tensor(x.data.slice(), [300, wide]);
+    bad.data[299 * wide + 7] = NaN;
+    expect(() => model.predictSync(bad)).toThrow(/row 299, column 7/);
+    expect(bytesOf(model.predictSync(x)) === wanted).toBe(true);
+  });
+
+  test('works while other models train', async () => {
+    const wanted = bytesOf(large(1).predictSync(x));
+    const model = large(2);
+    const others = [large(2), large(1)].map((other) => other.fit(x, tensor(noise(300 * 500), [300, 500]), { epochs: 20 }));
+    let trains = true;
+    const ended = Promise.all(others).then(() => (trains = false));
+    let calls = 0;
+    for (; trains; calls++) {
+      expect(bytesOf(model.predictSync(x)) === wanted).toBe(true);
+      await new Promise((resolve) => setTimeout(resolve));
+    }
+    await ended;
+    expect(calls).toBeGreaterThan(1);
+  });
+
+  test('leaves the threads when its worker ends, before or after the main thread’s', async () => {
+    const code = `
+      import { Worker, isMainThread } from 'node:worker_threads';
+      import { dense, sequential } from 'gradmill';
+      const predict = () => {
+        const model = sequential({ inputShape: [400], seed: 2, layers: [dense({ units: 700 }), dense({ units: 500 })] });
+        const { data } = model.predictSync({ data: new Float32Array(120000).fill(0.5), shape: [300, 400] });
+        return data.reduce((sum, value) => sum + value, 0);
+      };
+      const script = \`import { parentPort } from 'node:worker_threads';
+        import { dense, sequential } from 'gradmill'; const predict = \${predict}; parentPort.postMessage(predict());\`;
+      const inWorker = () => new Promise((resolve, reject) => {
+        const worker = new Worker(script, { eval: true });
+        let sum;
+        worker.on('message', (message) => (sum = message)).on('error', reject).on('exit', () => resolve(sum));
+      });
+      const sums = [];
+      for (let i = 0; i < 3; i++) sums.push(await inWorker());
+      sums.push(predict());
+      sums.push(...(await Promise.all([inWorker(), inWorker()])));
+      for (let i = 0; i < 20; i++) sums.push(predict());
+      console.log(sums.length, new Set(sums).size, Number.isFinite(sums[0]));`;
+    expect(await run(code)).toEqual({ status: 0, stdout: '26 1 true\n', stderr: '' });
+  });
+});
+
 describe('predictSync with out', () => {
   test('writes there, and no further', () => {
     const model = network();

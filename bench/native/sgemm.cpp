@@ -197,9 +197,19 @@ std::string name_of(void* library, const std::string& path) {
   return name;
 }
 
+/// BLIS takes the kernels for the CPU by its number in a list that versions differ in, and generic ones for a CPU it does not know.
+void choose_kernels(void* library, const std::string& name) {
+  const auto name_of = symbol<const char*(int)>(library, "bli_arch_string");
+  if (!name_of) return;
+  const std::string last = "generic";
+  for (int i = 0; name_of(i) != last; i++)
+    if (name_of(i) == name) setenv("BLIS_ARCH_TYPE", std::to_string(i).c_str(), 1);
+}
+
 Library open(const std::string& form, const char* path) {
   void* library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
   if (!library) throw std::runtime_error(dlerror());
+  choose_kernels(library, form);
   constexpr int row_major = 101, no_transpose = 111, transpose = 112;
   const auto sgemm =
       symbol<void(int, int, int, int, int, int, float, const float*, int, const float*, int, float, float*, int)>(library, "cblas_sgemm");

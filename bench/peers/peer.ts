@@ -74,6 +74,7 @@ export function launches(family: Family, { python, avx512 }: { readonly python: 
       LD_LIBRARY_PATH: '/usr/lib/x86_64-linux-gnu/openblas-openmp',
       OPENBLAS_CORETYPE: kernels,
       ATEN_CPU_CAPABILITY: avx512 ? 'avx512' : 'avx2',
+      ...(!avx512 && { ONEDNN_MAX_CPU_ISA: 'AVX2', DNNL_MAX_CPU_ISA: 'AVX2' }),
       MALLOC_MMAP_THRESHOLD_: '1073741824',
       MALLOC_TRIM_THRESHOLD_: '4294967296',
     },

@@ -18,6 +18,7 @@ const PROGRAMS = {
   onednn: ['-DONEDNN', '-ldnnl'],
   libxsmm: ['-DLIBXSMM', '-fopenmp', '-lxsmmext', '-lxsmm', '-lxsmmnoblas', '-ldl', '-lpthread'],
   eigen: ['-DEIGEN', '-fopenmp', '-isystem', '/usr/include/eigen3', '-isystem', '/usr/local/include/eigen3'],
+  'eigen-avx2': ['-DEIGEN', '-fopenmp', '-isystem', '/usr/include/eigen3', '-isystem', '/usr/local/include/eigen3', '-mno-avx512f'],
 } as const;
 
 const PACKAGES: Readonly<Record<ProductFamily, string>> = {
@@ -33,6 +34,7 @@ export interface ProductOptions {
   /** Files of further libraries that have a cblas_sgemm. */
   readonly libraries: readonly string[];
   readonly threads: readonly number[];
+  /** Whether they may use it: where we do. */
   readonly avx512: boolean;
 }
 
@@ -109,25 +111,38 @@ interface Form {
 
 function formsOf(family: string, threads: number, avx512: boolean): Form[] {
   const env = {};
+  const x64 = process.arch === 'x64';
   switch (family) {
     case 'openblas': {
       // With one thread the builds are the same.
       const builds = threads === 1 ? openblasBuilds().slice(0, 1) : openblasBuilds();
       const cores = ['Zen', 'Haswell', ...(avx512 ? ['SkylakeX'] : [])];
-      const settings = process.arch === 'x64' ? cores.map((core) => ({ OPENBLAS_CORETYPE: core })) : [env];
+      const settings = x64 ? cores.map((core) => ({ OPENBLAS_CORETYPE: core })) : [env];
       // Its threads spin for 2²² cycles between products, not 2²⁶, so that they sleep when another has its turn.
       return builds.flatMap((args) =>
         settings.map((setting) => ({ program: 'blas' as const, args, env: { OPENBLAS_THREAD_TIMEOUT: '22', ...setting } })),
       );
     }
     case 'blis':
-      return [{ program: 'blas', args: ['', 'libblis.so.4'], env }];
+      return (x64 ? ['haswell', 'zen3', ...(avx512 ? ['skx'] : [])] : ['']).map((form) => ({
+        program: 'blas',
+        args: [form, 'libblis.so.4'],
+        env,
+      }));
     case 'onednn':
-      return ['sgemm', 'matmul'].map((form) => ({ program: 'onednn', args: [form], env }));
+      return ['sgemm', 'matmul'].map((form) => ({
+        program: 'onednn',
+        args: [form],
+        env: x64 && !avx512 ? { ONEDNN_MAX_CPU_ISA: 'AVX2', DNNL_MAX_CPU_ISA: 'AVX2' } : env,
+      }));
     case 'libxsmm':
-      return (threads === 1 ? ['kernel', 'tiled'] : ['tiled']).map((form) => ({ program: 'libxsmm', args: [form], env }));
+      return (threads === 1 ? ['kernel', 'tiled'] : ['tiled']).map((form) => ({
+        program: 'libxsmm',
+        args: [form],
+        env: x64 && !avx512 ? { LIBXSMM_TARGET: 'hsw' } : env,
+      }));
     case 'eigen':
-      return [{ program: 'eigen', args: [''], env }];
+      return [{ program: x64 && !avx512 ? 'eigen-avx2' : 'eigen', args: [''], env }];
     default:
       return [{ program: 'blas', args: ['', family], env }];
   }

@@ -1,5 +1,4 @@
 // Files: read whole, written atomically. What goes wrong is a GradmillError 'file-io' that names the path.
-import { randomBytes } from 'node:crypto';
 import { access, constants, mkdir, open, realpath, rename, rm, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { getSystemErrorMap } from 'node:util';
@@ -34,7 +33,8 @@ export async function writeFileAtomic(path: string, chunks: Iterable<Uint8Array>
   try {
     const target = await replaceableTarget(path);
     const folder = dirname(target);
-    const name = join(folder, `.gradmill-${randomBytes(8).toString('hex')}.tmp`);
+    // The global: node:crypto would be loaded with this module, which takes as long as all of gradmill's.
+    const name = join(folder, `.gradmill-${crypto.randomUUID()}.tmp`);
     const file = await open(name, 'wx');
     temporary = name;
     try {

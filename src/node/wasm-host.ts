@@ -1,7 +1,7 @@
 // Node as the WebAssembly engine's host: worker_threads.
 import { readFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
-import { Worker } from 'node:worker_threads';
+import type { Worker } from 'node:worker_threads';
 import type { WasmHost, WorkerPort } from '../wasm/host.js';
 
 /** The globals that a worker's script finds in a browser. */
@@ -20,7 +20,13 @@ export const nodeHost: WasmHost = {
   bytes: (threads) => readFileSync(new URL(`../../wasm/${threads ? 'threads' : 'simd'}.wasm`, import.meta.url)),
   spawn(source) {
     // The program's own flags (--input-type, --import …) are not for this script, which needs next to no JavaScript memory.
-    const worker = new Worker(WORKER_GLOBALS + source, { eval: true, execArgv: [], resourceLimits: { maxYoungGenerationSizeMb: 1 } });
+    // Loaded here, for whom it is for: it takes a third of the time that all of gradmill takes.
+    const threads = process.getBuiltinModule('node:worker_threads');
+    const worker = new threads.Worker(WORKER_GLOBALS + source, {
+      eval: true,
+      execArgv: [],
+      resourceLimits: { maxYoungGenerationSizeMb: 1 },
+    });
     worker.unref();
     return portOf(worker);
   },
