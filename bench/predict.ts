@@ -81,6 +81,9 @@ export function randomNetworks(count: number): Network[] {
   });
 }
 
+/** What one thread does not tell. */
+const BETWEEN: readonly (keyof Constants)[] = ['transfer', 'crossing'];
+
 export async function predict({ network, threads, networks, seconds }: PredictOptions): Promise<PredictReport> {
   const counts = [...new Set([1, engine().threads])];
   const limits = new Map<number, Limits>();
@@ -101,9 +104,9 @@ export async function predict({ network, threads, networks, seconds }: PredictOp
   const fitted = samples.filter(({ half }) => half === 'fitted');
   const alone = fitted.filter(({ machine }) => machine.threads === 1);
   const names = Object.keys(TYPICAL) as (keyof Constants)[];
-  const ofOne = fit(alone, names.filter((name) => name !== 'transfer'), TYPICAL); // prettier-ignore
+  const ofOne = fit(alone, names.filter((name) => !BETWEEN.includes(name)), TYPICAL); // prettier-ignore
   const together = fitted.filter(({ machine }) => machine.threads > 1);
-  const constants = fit(together, ['transfer'], ofOne);
+  const constants = fit(together, BETWEEN, ofOne);
   printConstants(constants, networks);
 
   const checked = samples.map(({ network: given, half, steps, machine, seconds: measured }): CheckedNetwork => {
@@ -227,6 +230,7 @@ function printConstants(constants: Constants, networks: number): void {
     ['row', nanoseconds(constants.row), 'a row of a loss'],
     ['overhead', nanoseconds(constants.overhead), 'an instruction'],
     ['transfer', nanoseconds(constants.transfer), 'from core to core, to open a step, claim a part, see it done'],
+    ['crossing', nanoseconds(1024 * constants.crossing), 'a KiB that another core wrote, beyond reading it'],
   ]);
 }
 

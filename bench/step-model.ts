@@ -27,6 +27,8 @@ export interface Constants {
   readonly overhead: number;
   /** Seconds that a line of the cache takes from one core to another: to see a step opened, to claim a part, to see it done. */
   readonly transfer: number;
+  /** Seconds a byte that another core wrote, beyond reading it from the last cache: nobody foresees such reads. */
+  readonly crossing: number;
 }
 
 /** Bytes, and how many others a replay touches between two uses of them. */
@@ -183,14 +185,16 @@ function partTime(
   const peak = limits.flops / limits.threads;
   // What a step reads was written by all threads: other cores' part of it comes by way of the last cache at the best.
   const lastCache = limits.bandwidth.at(-2)?.perSecond ?? Infinity;
+  const own = 1 / limits.threads;
+  const crossing = (bytes: number): number => (1 - own) * bytes * constants.crossing;
   const reading = ({ bytes, distance }: Traffic, portion: number): number => {
     const near = bandwidthAt(limits, distance);
-    const own = 1 / limits.threads;
     return bytes * portion * limits.threads * (own / near + (1 - own) / Math.min(near, lastCache));
   };
   const operations = (flops * share) / (peak * constants.elementwise);
   const moving = traffic.reduce((all, each) => all + reading(each, share), 0) / constants.bandwidth;
-  const elementwise = Math.max(operations, moving, roots * share * constants.root) + rows * share * constants.row;
+  const fetching = crossing(traffic.reduce((all, { bytes }) => all + bytes * share, 0));
+  const elementwise = Math.max(operations, moving, roots * share * constants.root) + rows * share * constants.row + fetching;
   if (!product) return elementwise;
 
   const { m, n, k, tile, transposeA, a, b, c } = product;
@@ -208,7 +212,8 @@ function partTime(
   const blocks = Math.ceil(k / BLOCK);
   const starting = constants.tile * tiles * (paddedColumns / tileColumns) * blocks;
   const moved = readA + readB + 2 * blocks * readC;
-  return Math.max(multiplying + starting, moved) + packing(product, rowsHere, columnsHere, constants, [readA, readB]) + elementwise;
+  const packed = packing(product, rowsHere, columnsHere, constants, [readA, readB]);
+  return Math.max(multiplying + starting, moved) + packed + crossing(a.bytes * (rowsHere / m) + b.bytes * (columnsHere / n)) + elementwise;
 }
 
 /** Seconds to pack what gemm.h packs of a block of c: where enough of c uses a panel again, or vectors would not find a row of it. */
@@ -297,7 +302,7 @@ function misfit(samples: readonly Sample[], constants: Constants): number {
 /** Where fitting starts. */
 export const TYPICAL: Constants = {
   ...{ product: 0.85, pack: 2, packAcross: 3, tile: 5e-9 },
-  ...{ elementwise: 0.2, bandwidth: 0.6, root: 5e-10, row: 3e-8, overhead: 1e-7, transfer: 1e-7 },
+  ...{ elementwise: 0.2, bandwidth: 0.6, root: 5e-10, row: 3e-8, overhead: 1e-7, transfer: 1e-7, crossing: 1e-11 },
 };
 
 const SHARE = [0.01, 1] as const;
@@ -306,6 +311,7 @@ const PASSES = [0.5, 20] as const;
 const BOUNDS: Partial<Record<keyof Constants, readonly [least: number, most: number]>> = {
   ...{ product: SHARE, elementwise: SHARE, bandwidth: SHARE, pack: PASSES, packAcross: PASSES },
   transfer: [2e-8, 1e-6],
+  crossing: [1e-13, 1e-9],
 };
 
 /**

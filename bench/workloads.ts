@@ -107,11 +107,12 @@ export function describe({
   optimizer,
   batch,
   measures,
-}: Network & { readonly measures?: Workload['measures'] }): string {
+  promise,
+}: Network & Partial<Pick<Workload, 'measures' | 'promise'>>): string {
   const hidden = units.slice(1, -1);
   const deep = hidden.length > 4 && new Set(hidden).size === 1;
   const shape = deep ? `${units[0] ?? 0}-${hidden[0] ?? 0}×${hidden.length}-${units.at(-1) ?? 0}` : units.join('-');
-  if (measures === 'predict') return `predict ${shape} ${activation}, batch ${batch}`;
+  if (measures === 'predict') return `predict ${shape} ${activation}, batch ${batch}${promise ? ', by promise' : ''}`;
   const momentum = optimizer.name === 'sgd' && optimizer.momentum > 0 ? ` momentum ${optimizer.momentum}` : '';
   return `${shape} ${activation}, ${loss}, ${optimizer.name} ${optimizer.learningRate}${momentum}, batch ${batch}`;
 }

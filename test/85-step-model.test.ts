@@ -21,7 +21,7 @@ const machine = (threads: number): Machine => ({ threads, limits: limitsOf });
 const nothing = { flops: 0, traffic: [], rows: 0, roots: 0, parts: [1, 1] } as const;
 const constants: Constants = {
   ...{ product: 0.5, pack: 2, packAcross: 4, tile: 1e-9, elementwise: 0.25, bandwidth: 0.5 },
-  ...{ root: 1e-9, row: 1e-8, overhead: 1e-7, transfer: 1e-7 },
+  ...{ root: 1e-9, row: 1e-8, overhead: 1e-7, transfer: 1e-7, crossing: 0 },
 };
 const near = (bytes: number) => ({ bytes, distance: 1 });
 
@@ -88,6 +88,17 @@ describe('threads', () => {
     const seconds = timeOf({ ...moved, parts: [2, 1] }, machine(2), { ...constants, overhead: 0, transfer: 0 });
     // Of each thread's half one half at 100 GB/s, one at 20; elementwise ops reach half of it.
     expect(seconds).toBeCloseTo((0.5e6 / 100e9 + 0.5e6 / 20e9) / 0.5, 12);
+  });
+
+  test('wait for what crosses from core to core', () => {
+    const crossing = 1e-9;
+    const waits = (step: StepWork, threads: number) =>
+      timeOf(step, machine(threads), { ...constants, crossing }) - timeOf(step, machine(threads), constants);
+    const moved: StepWork = { ...nothing, op: 'sgd', traffic: [near(2e6)], parts: [2, 1] };
+    expect(waits(moved, 2)).toBeCloseTo(0.5e6 * crossing, 12);
+    expect(waits({ ...moved, parts: [1, 1] }, 2)).toBe(0);
+    // Each reads its rows of a and all of b, of which the other wrote half.
+    expect(waits({ ...product(12, 16, 500), parts: [2, 1] }, 2)).toBeCloseTo((4 / 2) * 500 * (6 + 16) * crossing, 15);
   });
 
   test('limits of more of them: all grow, or the last cache and memory stay', () => {
