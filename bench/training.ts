@@ -72,7 +72,7 @@ export async function training(options: TrainingOptions): Promise<TrainingReport
 
 /** Gradmill first, then the peers that are installed. @throws Error with the reason where one of gradmill's backends does not run */
 async function startAll(started: Peer[], { backends, peers, python }: TrainingOptions): Promise<void> {
-  // They have the instruction set that we have.
+  // PyTorch has the instruction set that we have. ONNX Runtime takes the best of the machine.
   const avx512 = engine().isa === 'avx512';
   const start = async (family: Family) => {
     for (const launch of launches(family, { python, avx512 })) {

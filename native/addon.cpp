@@ -418,7 +418,7 @@ Napi::Value LoadedProgram::Predict(const CallbackInfo& info) {
   }
   constexpr double large = 200000;  // nanoseconds
   auto* self = env.GetInstanceData<Gradmill>();
-  if (program_.threads > 1 && estimate(program_, run.from, run.to) > large && self->Lead(env, &program_, run))
+  if (program_.threads > 1 && estimate(program_, run) > large && self->Lead(env, &program_, run))
     return Napi::Boolean::New(env, reinterpret_cast<const ControlBlock*>(program_.arena)->fault.fault == 0);
   return Napi::Boolean::New(env, RunBatches(run, self->scratch()));
 }

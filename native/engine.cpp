@@ -183,6 +183,7 @@ uint32_t gemmGrid(const KernelTable& table, const Step& step, uint32_t threads) 
   // threads write along: their prefetchers take from each other.
   constexpr double written = 0.075, packed = 0.15, foreign = 0.12, sharedRow = 90;
   const double m = step.dims[0], n = step.dims[1], k = step.dims[2];
+  const double depth = k > table.gemmDepth ? table.gemmDepth : k;
   const double tile = double(table.gemmRows) * table.gemmColumns * (k / table.speed + written);
   uint32_t best = 1 | 1 << 16;
   double least = rowTiles * columnTiles * tile;
@@ -195,7 +196,8 @@ uint32_t gemmGrid(const KernelTable& table, const Step& step, uint32_t threads) 
       const double packing = deepColumns * table.gemmColumns * k * packed + (transposeA ? deepRows * table.gemmRows * k * packed : 0);
       const double shared = (rows > 1 ? k * n + (transposeA ? m * n : 0) : 0) + (columns > 1 ? m * k : 0);
       const double rounds = (rows * columns + threads - 1) / threads;
-      const double meeting = columns > 1 && deepColumns * table.gemmColumns * k <= rowwiseBlock ? m * sharedRow : 0;
+      const bool rowwise = deepColumns * table.gemmColumns * depth <= rowwiseBlock;
+      const double meeting = columns > 1 && rowwise ? deepRows * table.gemmRows * sharedRow : 0;
       const double total = rounds * (deepRows * deepColumns * tile + packing) + shared * foreign + meeting + openingCost + 100.0 * rounds;
       if (total < least) least = total, best = rows | columns << 16;
     }
@@ -406,13 +408,13 @@ Turn turnAt(const Run& run, uint64_t at) {
   return {watch.from, watch.to, true, sample};
 }
 
-double estimate(const Program& program, uint32_t from, uint32_t to) {
+double estimate(const Program& program, const Run& run) {
   double total = 0;
   for (uint32_t s = 0; s < program.stepCount; s++) {
     const Step& step = program.steps[s];
-    if (step.instruction >= from && step.instruction < to) total += cost(step, *program.table);
+    if (step.instruction >= run.from && step.instruction < run.to) total += cost(step, *program.table);
   }
-  return total;
+  return program.rows ? total / program.rows * double(run.rowCount) : total;
 }
 
 const char* checkRun(const Program& program, const Run& run) {

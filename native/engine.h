@@ -101,8 +101,8 @@ struct Turn {
 };
 Turn turnAt(const Run& run, uint64_t at);
 
-// Rough nanoseconds of one batch on one thread.
-double estimate(const Program& program, uint32_t from, uint32_t to);
+// Rough nanoseconds of a run on one thread.
+double estimate(const Program& program, const Run& run);
 
 // Why the feeds do not fit the run, or null.
 const char* checkRun(const Program& program, const Run& run);

@@ -74,7 +74,8 @@ struct KernelTable {
   void (*gemm)(const GemmArguments& arguments, char* scratch);
   // Rows and columns that a part of a gemm should be multiples of.
   uint32_t gemmRows, gemmColumns;
-  double speed;  // multiply-adds a nanosecond in a large product, roughly
+  uint32_t gemmDepth;  // of k at a time
+  double speed;        // multiply-adds a nanosecond in a large product, roughly
 };
 
 extern "C" const KernelTable kernels_sse2, kernels_avx2, kernels_avx2_strict, kernels_avx512, kernels_avx512_strict, kernels_neon,

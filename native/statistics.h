@@ -137,7 +137,8 @@ static void histogram(const Call& call, uint32_t, uint32_t, char*) {
   const auto binOf = [=](float x) {
     const double v = double(x), place = (v - low) * scale;
     const bool counted = (v >= low) & (v <= high);
-    return int32_t(counted ? (place < last ? place : last) : double(histogramBins));
+    const double bin = place > 0.0 ? place : 0.0;
+    return int32_t(counted ? (bin < last ? bin : last) : double(histogramBins));
   };
   // A block's bins are found in a loop without branches, which compilers make vectors of. Neighbours, which are often in the same bin,
   // are counted in tables of their own, so that no count waits for the last one.

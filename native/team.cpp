@@ -51,8 +51,11 @@ Job* pop() {
 void change(uint32_t* word) { __atomic_store_n(word, *word + 1, __ATOMIC_RELEASE); }
 
 // A leader opened a step. Whoever sleeps is called; those that are awake see the ticket.
-void callHelpers(Crew&) {
+void callHelpers(Crew& crew) {
   if (__atomic_load_n(&team.idle, __ATOMIC_SEQ_CST) == 0) return;
+  // With all the helpers that it may have, others would wake for nothing. One that is leaving may be missed for a step.
+  const Member& leader = reinterpret_cast<Member&>(crew);
+  if (__atomic_load_n(&leader.helpers, __ATOMIC_RELAXED) + 1 >= leader.leads->program->threads) return;
   team.lock.acquire();
   const bool sleeping = team.idle != 0;
   __atomic_store_n(&team.idle, 0, __ATOMIC_SEQ_CST);
@@ -120,11 +123,11 @@ void work(Member& self) {
       continue;
     }
     if (Member* leader = leaderInNeed(self)) {
-      leader->helpers++;
+      __atomic_fetch_add(&leader->helpers, 1, __ATOMIC_RELAXED);
       team.lock.release();
       help(leader->crew, self.scratch, hasPending);
       team.lock.acquire();
-      leader->helpers--;
+      __atomic_fetch_sub(&leader->helpers, 1, __ATOMIC_RELAXED);
       if (self.ends || team.first) continue;
     }
     sleep();

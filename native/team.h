@@ -18,11 +18,11 @@ struct Job {
 
 // What the team knows of one of its threads.
 struct Member {
-  Crew crew;  // used while this thread leads
+  Crew crew;  // used while this thread leads; first, as a crew's leader is found by it
   char* scratch;
   Job* leads;
   Member* next;
-  uint32_t helpers;  // of its crew
+  uint32_t helpers;  // of its crew; changed under the lock, read without it
   bool ends;
 };
 

@@ -288,8 +288,16 @@ class Fit {
     }
     const history = { ...historyOf(reports), ...(this.#paths && { paths: this.#paths.units }) };
     if (!this.#fit.diagnostics) return history;
-    const diagnostics = this.#samples;
-    return Object.defineProperty(history, 'diagnostics', { get: () => diagnostics.read(), enumerable: true });
+    const measured = this.#samples;
+    const shown = { enumerable: true, configurable: true } as const;
+    return Object.defineProperty(history, 'diagnostics', {
+      ...shown,
+      get: () => {
+        const value = measured.read();
+        Object.defineProperty(history, 'diagnostics', { ...shown, value, writable: true });
+        return value;
+      },
+    });
   }
 
   /** One epoch's steps. */

@@ -112,9 +112,9 @@ describe('the package', () => {
   });
 
   test('lets bundlers drop everything but the entries', () => {
-    const entries = loading().map(([, to]) => to.default);
-    // Node's entries that the command and the bench import as they are; and what all of them become in one bundle.
-    const node = ['./dist/index.js', './dist/node/wasm.js', './dist/kernels.js', './dist/bundle/*.js'];
+    const entries = loading().flatMap(([, to]) => [to.node, to.default]);
+    // What the command and the bench import.
+    const node = ['./dist/index.js', './dist/node/wasm.js', './dist/kernels.js'];
     expect(new Set(manifest.sideEffects)).toEqual(new Set([...entries, ...node, './dist/cli/main.js']));
   });
 

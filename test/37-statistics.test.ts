@@ -108,7 +108,10 @@ describe(`histogram (${ran})`, () => {
   });
 
   test('equal numbers fall into the first bin', () => {
-    expect(counts(new Float32Array(7).fill(3), 3, 3)).toEqual([7, ...new Array<number>(31).fill(0)]);
+    for (const value of [3, Infinity]) {
+      expect(counts(new Float32Array(7).fill(value), value, value)).toEqual([7, ...new Array<number>(31).fill(0)]);
+      expect(counts(new Float32Array(200).fill(value), value, value)).toEqual([200, ...new Array<number>(31).fill(0)]);
+    }
   });
 
   test('ranges that are hardly one', () => {

@@ -200,10 +200,14 @@ std::string name_of(void* library, const std::string& path) {
 /// BLIS takes the kernels for the CPU by its number in a list that versions differ in, and generic ones for a CPU it does not know.
 void choose_kernels(void* library, const std::string& name) {
   const auto name_of = symbol<const char*(int)>(library, "bli_arch_string");
-  if (!name_of) return;
+  if (!name_of || name.empty()) return;
   const std::string last = "generic";
-  for (int i = 0; name_of(i) != last; i++)
-    if (name_of(i) == name) setenv("BLIS_ARCH_TYPE", std::to_string(i).c_str(), 1);
+  for (int i = 0; name_of(i) && name_of(i) != last; i++)
+    if (name_of(i) == name) {
+      setenv("BLIS_ARCH_TYPE", std::to_string(i).c_str(), 1);
+      return;
+    }
+  throw std::runtime_error("BLIS has no kernels for " + name);
 }
 
 Library open(const std::string& form, const char* path) {

@@ -34,7 +34,7 @@ export interface ProductOptions {
   /** Files of further libraries that have a cblas_sgemm. */
   readonly libraries: readonly string[];
   readonly threads: readonly number[];
-  /** Whether they may use it: where we do. */
+  /** Whether they may use it: where one of our runs does. */
   readonly avx512: boolean;
 }
 
