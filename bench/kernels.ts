@@ -1,7 +1,7 @@
 // Every op alone, against the roofline: its operations at the peak or its bytes at the bandwidth of the level that holds them,
 // whichever takes longer (src/cost.ts, src/limits.ts). Each is a plan of one instruction, replayed many times in one native call.
 import { ACTIVATION_NAMES } from '../src/activations.js';
-import { type Cost, costOf, leastTime } from '../src/cost.js';
+import { type Cost, costOf, leastTime, OP_NAMES } from '../src/cost.js';
 import { type Engine, type EngineMemory } from '../src/engine.js';
 import { type Limits, measureLimits } from '../src/limits.js';
 import type { ElementType, OpName } from '../src/ops.js';
@@ -60,7 +60,10 @@ interface Case {
 export const LEVELS = ['L1', 'L2', 'L3', 'memory'] as const;
 
 /** What the limits are measured by. */
-export const PROBES: readonly OpName[] = ['multiplyAdd', 'sumWords'];
+const PROBES: readonly OpName[] = ['multiplyAdd', 'sumWords'];
+
+/** What there is to measure. */
+export const kernelOps = OP_NAMES.filter((op) => !PROBES.includes(op));
 
 /** Operands that the usual instruction does not have. */
 const ABSENT: Partial<Record<OpName, readonly string[]>> = {
@@ -96,7 +99,7 @@ export async function kernels(options: KernelsOptions): Promise<KernelsReport> {
     const limits = new Map<number, Limits>();
     for (const threads of options.threads) limits.set(threads, await measureLimits(owner, { threads, isa }));
     allLimits.push(...limits.values());
-    for (const op of options.ops) results.push(...(await measureOp(op, owner, limits, options)));
+    for (const op of owner.ops.keys()) if (options.ops.includes(op)) results.push(...(await measureOp(op, owner, limits, options)));
   }
   printResults(results);
   return { limits: allLimits, results };

@@ -30,7 +30,7 @@ import { fairness } from './fairness.js';
 import { arithmetics, gemm, layouts } from './gemm.js';
 import { benchPage, trainingSvg } from './html.js';
 import { hog } from './hog.js';
-import { kernels, PROBES } from './kernels.js';
+import { kernelOps, kernels } from './kernels.js';
 import { WASM_ISA, limits } from './limits.js';
 import { memory } from './memory.js';
 import { backends, peerFamilies } from './peers/peer.js';
@@ -65,7 +65,7 @@ const flagTable = {
   'transpose-b': toggle('b is [n, k]'),
   layout: someOf(layouts, 'NN,TN,NT', 'of the grid: X·W, Xᵀ·dY, dY·Wᵀ (all)'),
   variant: someOf(arithmetics, 'fast,strict', 'with fused multiply-add or without (what GRADMILL_STRICT says)'),
-  op: names('gemm,adam', 'ops, as model.plan names them (all)'),
+  op: someOf(kernelOps, 'gemm,adam', 'ops, as model.plan names them (all)'),
   over: someOf(axes, 'AXES', `of ${axes.join(', ')} (all)`),
   threads: integers('1,2', 'numbers of threads (1 and all that this process may use)', 1, availableParallelism()),
   isa: someOf(undefined, 'avx2,wasm', "instruction sets (the machine's best); elsewhere set GRADMILL_ISA"),
@@ -318,14 +318,6 @@ async function settle(name: string, flags: Flags) {
   const unknown = isas.find((isa) => ![...own.isas, WASM_ISA].includes(isa));
   if (unknown !== undefined)
     throw new UsageError(`--isa expects names of ${[...own.isas, 'wasm'].join(', ')}, which run here, got '${unknown}'`);
-  const ops = [...own.ops.keys()].filter((op) => !PROBES.includes(op));
-  for (const name of flags.op ?? [])
-    if (!ops.some((op) => op === name)) {
-      const nearest = nearestName(name, ops);
-      throw new UsageError(
-        `--op: there is no '${name}'; ${nearest === undefined ? `there are ${ops.join(', ')}` : `did you mean '${nearest}'?`}`,
-      );
-    }
   const wanted = flags.workloads ?? workloadFamilies;
   const slow: readonly string[] = ['tfjs-cpu', 'chromium'];
   const usual = peerFamilies.filter((name) => !slow.includes(name) && (name !== 'sse2-strict' || measured.includes('wasm')));
@@ -340,7 +332,7 @@ async function settle(name: string, flags: Flags) {
     ...(m && n && k && { shape: { m, n, k, transposeA, transposeB } }),
     threads: flags.threads ?? [...new Set([1, own.threads])],
     isas,
-    ops: ops.filter((op) => flags.op?.includes(op) ?? true),
+    ops: flags.op ?? kernelOps,
     over: flags.over ?? axes,
     products: {
       layouts: flags.layout ?? layouts,

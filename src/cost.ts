@@ -142,6 +142,9 @@ const flops: Record<OpName, Count> = {
   sumWords: () => 0,
 };
 
+/** All there are. */
+export const OP_NAMES = Object.keys(flops) as OpName[];
+
 /** Operands that an op writes and also reads; of every other one the old content does not matter. */
 const updated: Partial<Record<OpName, readonly string[]>> = {
   updateStatistics: ['movingMean', 'movingVariance'],

@@ -387,10 +387,9 @@ class Fit {
     const { diagnostics } = this.#fit;
     if (!diagnostics || !samples) return undefined;
     const { every, onSample } = diagnostics;
-    const rowBytes = samples.columns * Float64Array.BYTES_PER_ELEMENT;
     const measured: Watch['measured'] = ({ measures }, step, count) => {
-      const bytes = samples.memory.bytes().slice(0, count * rowBytes);
-      const rows = { measures, epoch, step, every, bytes, rowBytes };
+      const bytes = samples.memory.bytes().slice(0, count * measures.region.bytes(1));
+      const rows = { measures, epoch, step, every, bytes };
       this.#samples.add(rows);
       if (this.#paths) for (const figures of rowsOf(rows)) this.#paths.step(measures, figures);
     };

@@ -237,8 +237,9 @@ export class Sequential {
   }
 
   /**
-   * The same on the calling thread, natively helped by the others where a batch is large: no promise. With `out`, at least [rows · units] floats that do not overlap x, the result's
-   * data is `out`, and nothing is allocated for a typed x: calls with the same `out` return the same object.
+   * The same on the calling thread, natively helped by the others where a batch is large: no promise. With `out`, at least
+   * [rows · units] floats that do not overlap x, the result's data is `out`, and nothing is allocated for a typed x: calls with the
+   * same `out` return the same object.
    * @throws GradmillError 'busy', 'disposed', 'shape-mismatch', 'non-finite-input', 'invalid-argument', 'unknown-name'
    */
   predictSync(x: TensorInput, options?: { readonly out?: Float32Array }): FloatTensor {

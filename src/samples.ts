@@ -10,9 +10,8 @@ export interface Measured {
   /** The first one, from 1 in the fit, and how many from each to the next. */
   readonly step: number;
   readonly every: number;
-  /** Row after row. */
+  /** Row after row, each as long as what its plan measures. */
   readonly bytes: Uint8Array;
-  readonly rowBytes: number;
 }
 
 export class Samples {
@@ -39,10 +38,10 @@ export class Samples {
 }
 
 /** For immediate use, one after the other. */
-export function* rowsOf({ measures, bytes, rowBytes }: Measured): Generator<Figures> {
+export function* rowsOf({ measures: { region }, bytes }: Measured): Generator<Figures> {
   const figures = new Figures(bytes);
-  for (let start = 0; start < bytes.length; start += rowBytes) {
-    figures.origin = start - measures.region.offset;
+  for (let start = 0; start < bytes.length; start += region.bytes(1)) {
+    figures.origin = start - region.offset;
     yield figures;
   }
 }

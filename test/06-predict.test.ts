@@ -136,7 +136,7 @@ describe('predictSync of large batches', () => {
 
   test('leaves the threads when its worker ends, before or after the main thread’s', async () => {
     const code = `
-      import { Worker, isMainThread } from 'node:worker_threads';
+      import { Worker } from 'node:worker_threads';
       import { dense, sequential } from 'gradmill';
       const predict = () => {
         const model = sequential({ inputShape: [400], seed: 2, layers: [dense({ units: 700 }), dense({ units: 500 })] });

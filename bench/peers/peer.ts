@@ -5,7 +5,7 @@ import { extname } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { inCheckout, root } from '../report.js';
 import type { Workload } from '../workloads.js';
-import { type Launch, PeerProcess } from './process.js';
+import { type Launch, ONEDNN_AVX2, PeerProcess } from './process.js';
 
 /** gradmill itself; the addon's slowest form and gradmill in a browser, to compare WebAssembly with, count as peers. */
 export const backends = ['native', 'wasm'] as const;
@@ -74,7 +74,7 @@ export function launches(family: Family, { python, avx512 }: { readonly python: 
       LD_LIBRARY_PATH: '/usr/lib/x86_64-linux-gnu/openblas-openmp',
       OPENBLAS_CORETYPE: kernels,
       ATEN_CPU_CAPABILITY: avx512 ? 'avx512' : 'avx2',
-      ...(!avx512 && { ONEDNN_MAX_CPU_ISA: 'AVX2', DNNL_MAX_CPU_ISA: 'AVX2' }),
+      ...(!avx512 && ONEDNN_AVX2),
       MALLOC_MMAP_THRESHOLD_: '1073741824',
       MALLOC_TRIM_THRESHOLD_: '4294967296',
     },

@@ -14,6 +14,9 @@ export interface Launch<Family extends string = string> {
   readonly needs: string;
 }
 
+/** Holds oneDNN, whatever its version, to AVX2. */
+export const ONEDNN_AVX2 = { ONEDNN_MAX_CPU_ISA: 'AVX2', DNNL_MAX_CPU_ISA: 'AVX2' } as const;
+
 export class PeerProcess<Greeting> {
   readonly #family: string;
   readonly #process: ChildProcess;

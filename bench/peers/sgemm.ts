@@ -5,20 +5,22 @@ import { existsSync, mkdirSync, readdirSync, statSync } from 'node:fs';
 import { promisify } from 'node:util';
 import type { GemmShape } from '../gemm.js';
 import { inCheckout, root } from '../report.js';
-import { type Launch, PeerProcess } from './process.js';
+import { type Launch, ONEDNN_AVX2, PeerProcess } from './process.js';
 
 const run = promisify(execFile);
 
 export const productFamilies = ['openblas', 'blis', 'onednn', 'libxsmm', 'eigen'] as const;
 export type ProductFamily = (typeof productFamilies)[number];
 
+const EIGEN = ['-DEIGEN', '-fopenmp', '-isystem', '/usr/include/eigen3', '-isystem', '/usr/local/include/eigen3'] as const;
+
 /** What native/sgemm.cpp is built with for a library; the first one opens any BLAS. */
 const PROGRAMS = {
   blas: ['-ldl'],
   onednn: ['-DONEDNN', '-ldnnl'],
   libxsmm: ['-DLIBXSMM', '-fopenmp', '-lxsmmext', '-lxsmm', '-lxsmmnoblas', '-ldl', '-lpthread'],
-  eigen: ['-DEIGEN', '-fopenmp', '-isystem', '/usr/include/eigen3', '-isystem', '/usr/local/include/eigen3'],
-  'eigen-avx2': ['-DEIGEN', '-fopenmp', '-isystem', '/usr/include/eigen3', '-isystem', '/usr/local/include/eigen3', '-mno-avx512f'],
+  eigen: EIGEN,
+  'eigen-avx2': [...EIGEN, '-mno-avx512f'],
 } as const;
 
 const PACKAGES: Readonly<Record<ProductFamily, string>> = {
@@ -112,6 +114,7 @@ interface Form {
 function formsOf(family: string, threads: number, avx512: boolean): Form[] {
   const env = {};
   const x64 = process.arch === 'x64';
+  const onlyAvx2 = x64 && !avx512;
   switch (family) {
     case 'openblas': {
       // With one thread the builds are the same.
@@ -133,16 +136,16 @@ function formsOf(family: string, threads: number, avx512: boolean): Form[] {
       return ['sgemm', 'matmul'].map((form) => ({
         program: 'onednn',
         args: [form],
-        env: x64 && !avx512 ? { ONEDNN_MAX_CPU_ISA: 'AVX2', DNNL_MAX_CPU_ISA: 'AVX2' } : env,
+        env: onlyAvx2 ? ONEDNN_AVX2 : env,
       }));
     case 'libxsmm':
       return (threads === 1 ? ['kernel', 'tiled'] : ['tiled']).map((form) => ({
         program: 'libxsmm',
         args: [form],
-        env: x64 && !avx512 ? { LIBXSMM_TARGET: 'hsw' } : env,
+        env: onlyAvx2 ? { LIBXSMM_TARGET: 'hsw' } : env,
       }));
     case 'eigen':
-      return [{ program: x64 && !avx512 ? 'eigen-avx2' : 'eigen', args: [''], env }];
+      return [{ program: onlyAvx2 ? 'eigen-avx2' : 'eigen', args: [''], env }];
     default:
       return [{ program: 'blas', args: ['', family], env }];
   }
