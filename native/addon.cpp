@@ -40,7 +40,7 @@ void giveBackPages(char* data, size_t size) {
 #endif
 }
 
-// A 64-byte-aligned range of a SharedArrayBuffer of its own, kept alive while native code may touch it. Scripts cannot detach or
+// An aligned range of a SharedArrayBuffer of its own, kept alive while native code may touch it. Scripts cannot detach or
 // resize shared memory, so a pointer into it stays valid.
 class Memory : public Napi::ObjectWrap<Memory> {
  public:
@@ -48,13 +48,14 @@ class Memory : public Napi::ObjectWrap<Memory> {
     return DefineClass(env, "Memory", {InstanceAccessor<&Memory::Offset>("offset"), InstanceMethod<&Memory::Release>("release")});
   }
 
-  // new Memory(bytes: Uint8Array over a SharedArrayBuffer with 64 bytes to spare)
+  // new Memory(bytes: Uint8Array over a SharedArrayBuffer, alignment: a power of two, as many bytes as it has to spare)
   explicit Memory(const CallbackInfo& info) : Napi::ObjectWrap<Memory>(info) {
     auto bytes = info[0].As<Napi::Uint8Array>();
+    const size_t alignment = info[1].As<Napi::Number>().Uint32Value(), length = bytes.ByteLength();
     uint8_t* start = bytes.Data();
-    offset_ = uint32_t(-reinterpret_cast<uintptr_t>(start) & 63);
+    offset_ = uint32_t(-reinterpret_cast<uintptr_t>(start) & (alignment - 1));
     data_ = reinterpret_cast<char*>(start) + offset_;
-    size_ = bytes.ByteLength() < 64 ? 0 : bytes.ByteLength() - 64;
+    size_ = length < alignment ? 0 : length - alignment;
     bytes_ = Napi::Persistent(bytes.As<Napi::Object>());
     preferHugePages(data_, size_);
     // V8 does not count shared memory: without this, forgotten models would not hurry its collector.

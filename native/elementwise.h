@@ -27,17 +27,24 @@ struct LayerEpilogue {
   float parameter;
 
   void apply(float* c, size_t ldc, size_t row, size_t column, size_t rows, size_t columns) const {
-    if (bias)
+    if (bias && !y)
       for (size_t i = 0; i < rows; i++) map(c + i * ldc, bias + column, c + i * ldc, columns, [](F a, F b) { return a + b; });
     if (!y && !v) return;
     const F p = F::set(parameter);
     withActivation(activation, [&](auto kind) {
       for (size_t i = 0; i < rows; i++) {
+        float* z = c + i * ldc;
         const size_t offset = (row + i) * ldc + column;
-        if (v)
-          map(c + i * ldc, v + offset, c + i * ldc, columns, [&](F dY, F at) { return dY * activationDerivative<kind.value>(at, p); });
-        else
-          map(c + i * ldc, y + offset, columns, [&](F z) { return activate<kind.value>(z, p); });
+        if (v) {
+          map(z, v + offset, z, columns, [&](F dY, F at) { return dY * activationDerivative<kind.value>(at, p); });
+          continue;
+        }
+        forVectors(columns, [&](size_t j, int count) {
+          F sum = F::loadPartial(z + j, count);
+          if (bias) sum = sum + F::loadPartial(bias + column + j, count);
+          if (bias && z != y + offset) sum.storePartial(z + j, count);
+          activate<kind.value>(sum, p).storePartial(y + offset + j, count);
+        });
       }
     });
   }

@@ -19,7 +19,9 @@ namespace {
 constexpr int mr = gemmRows, nr = gemmVectors * F::lanes;
 // A panel of b (kc·nr floats) takes most of L1 while mc rows of a pass it, and those, packed, a third of L2: a neighbour on
 // the same core has the rest. Tiles of 16 lanes take so long that a panel from L2 comes in time, and longer sums save passes over c.
-constexpr size_t kc = F::lanes == 16 ? 512 : 400, mc = (F::lanes == 16 ? 10 : 16) * mr, nc = 1024;
+constexpr size_t kc = F::lanes == 16 ? 1024 : 400, mc = (F::lanes == 16 ? 6 : 16) * mr, nc = 1024;
+// Rows of b ahead of the one that is being packed: a page apart, hardware prefetchers do not find them.
+constexpr size_t rowsAhead = 24;
 constexpr size_t gemmScratch = (mc * kc + kc * (nc + nr) + size_t(mr) * nr + 2 * F::lanes) * sizeof(float);
 
 constexpr size_t smaller(size_t a, size_t b) { return a < b ? a : b; }
@@ -59,7 +61,10 @@ static inline void microKernel(size_t depth, View a, const float* __restrict b, 
 #pragma GCC unroll 8
       for (int j = 0; j < V; j++) {
         column[j] = F::load(b + j * F::lanes);
-        if (packs) column[j].store(packed + j * F::lanes);
+        if (packs) {
+          __builtin_prefetch(b + rowsAhead * strideB + j * F::lanes);
+          column[j].store(packed + j * F::lanes);
+        }
       }
 #pragma GCC unroll 32
       for (int i = 0; i < R; i++) {
@@ -163,9 +168,21 @@ static inline void packPanel(const float* source, size_t along, size_t across, s
     return;
   }
   if (along == 1) {
-    for (size_t p = 0; p < depth; p++, source += across)
-      for (size_t i = 0; i < width; i += F::lanes)
-        (factor * F::loadPartial(source + i, int(count > i ? smaller(count - i, F::lanes) : 0))).store(out + p * width + i);
+    const auto copyRows = [&](auto far) GRADMILL_INLINE_LAMBDA {
+      for (size_t p = 0; p < depth; p++, source += across) {
+        if (far) {
+          __builtin_prefetch(source + 16 * across);
+          __builtin_prefetch(source + 16 * across + width - 1);
+        }
+        for (size_t i = 0; i < width; i += F::lanes)
+          (factor * F::loadPartial(source + i, int(count > i ? smaller(count - i, F::lanes) : 0))).store(out + p * width + i);
+      }
+    };
+    // Rows that come from beyond L2.
+    if (across * depth >= 1 << 18)
+      copyRows(std::true_type());
+    else
+      copyRows(std::false_type());
     return;
   }
   for (size_t i = 0; i < width; i += F::lanes) {
@@ -227,13 +244,14 @@ struct Packing {
   bool a, b;
 };
 
-// The next tile's rows lie a page apart, where no hardware prefetcher looks: fetched while this tile is computed.
+// The next tile's rows lie a page apart, where no hardware prefetcher looks: fetched while this tile is computed, into L2, as rows
+// a power of two apart share a set of L1.
 template <int R, size_t width>
 static inline void prefetchTile(const float* c, size_t ldc) {
 #pragma GCC unroll 32
   for (int i = 0; i < R; i++) {
-    __builtin_prefetch(c + i * ldc, 1);
-    __builtin_prefetch(c + i * ldc + width - 1, 1);
+    __builtin_prefetch(c + i * ldc, 0, 2);
+    __builtin_prefetch(c + i * ldc + width - 1, 0, 2);
   }
 }
 
@@ -248,8 +266,9 @@ static void gemmBlock(const GemmArguments& g, Packing packing, char* scratch, co
   const size_t aRow = g.transposeA ? 1 : g.lda, aColumn = g.transposeA ? g.lda : 1;
   const size_t bRow = g.transposeB ? 1 : g.ldb, bColumn = g.transposeB ? g.ldb : 1;
   const RowTiles tiles(g.m, R), blocks(tiles.count, mc / R);
-  for (size_t jc = 0; jc < g.n; jc += nc) {
-    const size_t columns = smaller(nc, g.n - jc);
+  const size_t strips = (g.n + nc - 1) / nc, strip = ((g.n + strips - 1) / strips + width - 1) / width * width;
+  for (size_t jc = 0; jc < g.n; jc += strip) {
+    const size_t columns = smaller(strip, g.n - jc);
     size_t pc = 0;
     // Equal steps: 784 by 400 are 392 + 392.
     const size_t steps = (g.k + kc - 1) / kc, step = steps ? (g.k + steps - 1) / steps : 0;
@@ -263,7 +282,7 @@ static void gemmBlock(const GemmArguments& g, Packing packing, char* scratch, co
       const bool onTheWay = packsOnTheWay && packing.b && !g.transposeB && g.k > 64;
       const size_t firstPacked = packing.b && !onTheWay ? 0 : wholePanels;
       for (size_t j = firstPacked; j < columns; j += width)
-        packPanel(b + j * bColumn, bColumn, bRow, smaller(width, columns - j), width, depth, 1.0f, packedB + j * kc);
+        packPanel(b + j * bColumn, bColumn, bRow, smaller(width, columns - j), width, depth, 1.0f, packedB + j * depth);
       for (size_t block = 0; block < blocks.count; block++) {
         const size_t firstTile = blocks.first(block), tileCount = blocks.rows(block), ic = tiles.first(firstTile);
         const size_t rows = tiles.first(firstTile + tileCount) - ic;
@@ -281,7 +300,7 @@ static void gemmBlock(const GemmArguments& g, Packing packing, char* scratch, co
           const bool packsNow = onTheWay && firstTile + t == 0 && jr < wholePanels;
           const bool packed = packsNow ? false : packing.b || jr >= wholePanels;
           const View view = packing.a ? View{packedA + i * depth, height} : View{a + i * aRow, g.lda};
-          float* panel = packedB + jr * kc;
+          float* panel = packedB + jr * depth;
           kernelOfRows<R, V, columnsOfA, sideways>(
               int(height), depth, view, packed ? panel : b + jr, packed ? width : g.ldb, c + i * cRow + jr * cColumn, g.ldc,
               sideways ? smaller(width, columns - jr) : columns - jr, fresh, edge, packsNow ? panel : nullptr);

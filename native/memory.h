@@ -27,16 +27,14 @@ inline void preferHugePages(char* data, size_t size) {
 // One thread's own memory for packed panels.
 class Scratch {
  public:
-  explicit Scratch(size_t bytes)
-      : bytes_((bytes + hugePage - 1) & ~(hugePage - 1)), data_(static_cast<char*>(::operator new(bytes_, std::align_val_t(hugePage)))) {
-    preferHugePages(data_, bytes_);
+  explicit Scratch(size_t bytes) : data_(static_cast<char*>(::operator new(bytes, std::align_val_t(hugePage)))) {
+    preferHugePages(data_, bytes);
   }
   Scratch(const Scratch&) = delete;
   ~Scratch() { ::operator delete(data_, std::align_val_t(hugePage)); }
   char* get() const { return data_; }
 
  private:
-  size_t bytes_;
   char* data_;
 };
 

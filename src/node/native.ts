@@ -19,7 +19,7 @@ interface Addon {
   readonly cores: number;
   readonly caches: NonNullable<Engine['caches']>;
   readonly ops: readonly OpText[];
-  readonly Memory: new (bytes: Uint8Array) => AddonMemory;
+  readonly Memory: new (bytes: Uint8Array, alignment: number) => AddonMemory;
   readonly Program: new (arena: AddonMemory, words: Uint32Array, isa: string, strict: boolean, threads: number) => EngineProgram;
   configure(threads: number): void;
   gemm(
@@ -40,13 +40,17 @@ const ADDON = fileURLToPath(new URL('../../native/build/gradmill.node', import.m
 /** No machine has more: a size beyond it is a mistake. */
 const MOST_BYTES = 2 ** 48;
 
+/** Linux gives whole ones of them: a step reads and writes far apart, and small pages are scattered over memory. */
+const HUGE_PAGE = 2 ** 21;
+
 class NativeMemory implements EngineMemory {
   readonly handle: AddonMemory;
   readonly #bytes: Uint8Array;
 
   constructor(addon: Addon, bytes: number) {
-    const raw = new Uint8Array(new SharedArrayBuffer(bytes + ALIGNMENT));
-    this.handle = new addon.Memory(raw);
+    const alignment = bytes < HUGE_PAGE ? ALIGNMENT : HUGE_PAGE;
+    const raw = new Uint8Array(new SharedArrayBuffer(bytes + alignment));
+    this.handle = new addon.Memory(raw, alignment);
     this.#bytes = raw.subarray(this.handle.offset, this.handle.offset + bytes);
   }
 
