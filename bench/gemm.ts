@@ -143,7 +143,7 @@ async function measure(
     ...own.map(({ threads, product }) => ({ name: `gradmill ${threads}`, slice: product.slice })),
     ...options.threads.map((threads) => ({
       name: `peak ${threads}`,
-      slice: async () => (await measurePeak(owner, { threads, isa, strict: variant === 'strict' })) / 1e9,
+      slice: async (seconds: number) => (await measurePeak(owner, { threads, isa, strict: variant === 'strict', seconds })) / 1e9,
     })),
     ...compared.map((peer) => ({ name: name(peer), slice: (seconds: number) => peer.slice(seconds) })),
   ];

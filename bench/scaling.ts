@@ -73,7 +73,7 @@ async function measure(
   });
   const peaks = [...new Set(subjects.map(({ count }) => count))].map((count) => ({
     name: `peak ${count}`,
-    slice: async () => (await measurePeak(engine(), { threads: count })) / 1e9,
+    slice: async (seconds: number) => (await measurePeak(engine(), { threads: count, seconds })) / 1e9,
   }));
   const variants = subjects.map(({ at, subject }) => ({ name: `${at}`, slice: (seconds: number) => subject.slice(seconds) }));
   const figures = await takeTurns([...variants, ...peaks], options);

@@ -59,8 +59,8 @@ interface Product {
   readonly k: number;
   readonly transposeA: boolean;
   readonly transposeB: boolean;
-  /** Of the register tile. */
-  readonly tile: readonly [rows: number, columns: number];
+  /** Of the register tile, and of k at a time: c is read and written once for each. */
+  readonly tile: readonly [rows: number, columns: number, depth: number];
   readonly a: Traffic;
   readonly b: Traffic;
   readonly c: Traffic;
@@ -77,12 +77,12 @@ const LOSSES = new Set(['softmaxCrossEntropy', 'categoricalCrossEntropy', 'meanS
 export function stepsOf(plan: Plan, division: Uint32Array, feedBytes: number): StepWork[] {
   const { instructions, batch } = plan;
   const distanceOf = distances(plan, feedBytes);
-  const tile = [division[0] ?? 1, division[1] ?? 1] as const;
+  const tile = [division[0] ?? 1, division[1] ?? 1, division[2] ?? 1] as const;
   const steps: StepWork[] = [];
-  for (let at = 2; at < division.length; at += 3) {
+  for (let at = 3; at < division.length; at += 3) {
     const [index = 0, rows = 1, columns = 1] = division.subarray(at, at + 3);
     const instruction = instructions[index];
-    const phases = at > 2 && division[at - 3] === index ? 2 : 1;
+    const phases = at > 3 && division[at - 3] === index ? 2 : 1;
     // A second phase goes over partial results only.
     if (instruction)
       steps.push({ ...stepOf(instruction, batch, (tensor) => distanceOf(index, tensor), tile, phases === 2), parts: [rows, columns] });
@@ -156,8 +156,6 @@ function distances(plan: Plan, feedBytes: number): (instruction: number, tensor:
 
 /** Rows of a register tile below which its multiply-adds wait for each other. */
 const LEAST_ROWS = 4;
-/** Of k: c is read and written once for each. */
-const BLOCK = 400;
 
 /** What so many threads can do together. */
 export interface Machine {
@@ -198,7 +196,7 @@ function partTime(
   if (!product) return elementwise;
 
   const { m, n, k, tile, transposeA, a, b, c } = product;
-  const [tileRows, tileColumns] = tile;
+  const [tileRows, tileColumns, depth] = tile;
   const largest = (size: number, grain: number, count: number): number =>
     Math.min(size, Math.ceil(Math.ceil(size / grain) / count) * grain);
   const [rowsHere, columnsHere] = [largest(m, tileRows, rowParts), largest(n, tileColumns, columnParts)];
@@ -209,7 +207,7 @@ function partTime(
   const multiplying = (2 * paddedRows * paddedColumns * k) / (peak * constants.product);
   const [readA, readB] = [reading(a, rowsHere / m), reading(b, columnsHere / n)];
   const readC = reading(c, (rowsHere * columnsHere) / (m * n));
-  const blocks = Math.ceil(k / BLOCK);
+  const blocks = Math.ceil(k / depth);
   const starting = constants.tile * tiles * (paddedColumns / tileColumns) * blocks;
   const moved = readA + readB + 2 * blocks * readC;
   const packed = packing(product, rowsHere, columnsHere, constants, [readA, readB]);

@@ -106,7 +106,7 @@ async function compare(workload: Workload, sides: readonly Peer[], options: Trai
   const owner = await engineWith(isa);
   const peaks = options.threads.map((threads) => ({
     name: `peak ${threads}`,
-    slice: async () => (await measurePeak(owner, { threads, isa })) / 1e9,
+    slice: async (seconds: number) => (await measurePeak(owner, { threads, isa, seconds })) / 1e9,
   }));
   const figures = await takeTurns([...contenders, ...peaks], options);
 

@@ -439,12 +439,14 @@ Napi::Value LoadedProgram::Start(const CallbackInfo& info) {
   return Napi::Value(info.Env(), promise);
 }
 
-// division(): rows and columns of a product's register tile; then of each step its instruction and the parts along m and n
+// division(): rows and columns of a product's register tile, and how much of k it sums at a time; then of each step its instruction
+// and the parts along m and n
 Napi::Value LoadedProgram::Division(const CallbackInfo& info) {
-  auto words = Napi::Uint32Array::New(info.Env(), 2 + 3 * size_t(program_.stepCount));
+  auto words = Napi::Uint32Array::New(info.Env(), 3 + 3 * size_t(program_.stepCount));
   uint32_t* word = words.Data();
   *word++ = program_.table->gemmRows;
   *word++ = program_.table->gemmColumns;
+  *word++ = program_.table->gemmDepth;
   for (uint32_t s = 0; s < program_.stepCount; s++) {
     const Step& step = program_.steps[s];
     const uint32_t columns = step.call.grid >> 16;

@@ -44,8 +44,8 @@ export interface EngineProgram {
   /** Gives its memory back before it is collected; nothing may call it afterwards. Undefined: there is none to give. */
   release?(): void;
   /**
-   * Rows and columns of a product's register tile; then of each step its instruction and the parts that threads divide it into,
-   * along m and n (1 for what is no product). Undefined: this engine does not tell.
+   * Rows and columns of a product's register tile, and how much of k it sums at a time; then of each step its instruction and the
+   * parts that threads divide it into, along m and n (1 for what is no product). Undefined: this engine does not tell.
    */
   division?(): Uint32Array;
 }

@@ -42,17 +42,19 @@ export interface LimitOptions {
 export async function measureLimits(engine: Engine, options: LimitOptions): Promise<Limits> {
   const { threads, isa = engine.isa, strict = engine.strict, seconds = 1 } = options;
   const sets = workingSets(engine, threads);
-  const [flops = 0, ...rates] = await fastest(engine, [peak(threads), ...sets.map((bytes) => reads(bytes, threads))], {
-    ...{ threads, isa, strict, seconds },
-  });
+  const probes = [peak(threads), ...sets.map((bytes) => reads(bytes, threads))];
+  const [flops = 0, ...rates] = (await measure(engine, probes, { threads, isa, strict, seconds })).map(({ fastest }) => fastest);
   return { threads, isa, strict, flops, bandwidth: sets.map((bytes, i) => ({ bytes, perSecond: rates[i] ?? 0 })) };
 }
 
-/** `flops` of the limits, alone. */
+/**
+ * The multiply-adds in registers that the machine sustains: `flops` of the limits, but the mean of all windows. Work that is timed
+ * from end to end meets the same disturbances.
+ */
 export async function measurePeak(engine: Engine, options: LimitOptions): Promise<number> {
   const { threads, isa = engine.isa, strict = engine.strict, seconds = 0.1 } = options;
-  const [flops = 0] = await fastest(engine, [peak(threads)], { threads, isa, strict, seconds });
-  return flops;
+  const [rate] = await measure(engine, [peak(threads)], { threads, isa, strict, seconds });
+  return rate?.mean ?? 0;
 }
 
 /** Smaller than those of most cores: what is taken for L1 is not in L2. */
@@ -98,12 +100,18 @@ function reads(bytes: number, threads: number): Probe {
 /** Of all probes, in one run. */
 const BATCHES = 4;
 
-/** The highest rate of each probe: work a second. They take turns, so that a disturbance of some milliseconds spoils none of them. */
-async function fastest(
+/** Work a second. */
+interface Rate {
+  readonly fastest: number;
+  readonly mean: number;
+}
+
+/** The rates of each probe. They take turns, so that a disturbance of some milliseconds spoils none of them. */
+async function measure(
   engine: Engine,
   probes: readonly Probe[],
   { threads, isa, strict, seconds }: Required<LimitOptions>,
-): Promise<number[]> {
+): Promise<Rate[]> {
   const deadline = performance.now() + 1000 * seconds;
   const plan = new Plan(engine.ops, 1, false);
   let end = ALIGNMENT;
@@ -124,15 +132,21 @@ async function fastest(
     arena.bytes().fill(1, ALIGNMENT);
     const program = engine.load(arena, plan.encode(), { isa, strict, threads });
     program.feed(FEED.times, times.handle, FLOAT64, BATCHES, probes.length);
-    const least = probes.map(() => Infinity);
+    const windows = probes.map((): number[] => []);
+    // The first run wakes the threads.
+    await program.start(0, probes.length, 0, BATCHES, 1);
     do {
       times.bytes().fill(0);
       await program.start(0, probes.length, 0, BATCHES, 1);
       const nanoseconds = viewOf(FLOAT64, times.bytes(), BATCHES * probes.length);
-      nanoseconds.forEach((time, i) => (least[i % probes.length] = Math.min(least[i % probes.length] ?? 0, time)));
+      nanoseconds.forEach((time, i) => windows[i % probes.length]?.push(time));
     } while (performance.now() < deadline);
     program.release?.();
-    return probes.map(({ work }, i) => (1e9 * work) / (least[i] ?? NaN));
+    return probes.map(({ work }, i) => {
+      const times = windows[i] ?? [];
+      const rate = (nanoseconds: number) => (1e9 * work) / nanoseconds;
+      return { fastest: rate(Math.min(...times)), mean: rate(times.reduce((all, time) => all + time, 0) / times.length) };
+    });
   } finally {
     for (const memory of memories) memory.release();
   }

@@ -27,7 +27,11 @@ const near = (bytes: number) => ({ bytes, distance: 1 });
 
 function product(m: number, n: number, k: number, changes: Partial<NonNullable<StepWork['product']>> = {}): StepWork {
   const operands = { a: near(4 * m * k), b: near(4 * k * n), c: near(4 * m * n) };
-  return { ...nothing, op: 'gemm', product: { m, n, k, transposeA: false, transposeB: false, tile: [6, 16], ...operands, ...changes } };
+  return {
+    ...nothing,
+    op: 'gemm',
+    product: { m, n, k, transposeA: false, transposeB: false, tile: [6, 16, 400], ...operands, ...changes },
+  };
 }
 
 describe('one thread', () => {
