@@ -4,9 +4,9 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type Engine, type EngineProgram } from '../src/engine.js';
-import { type Limits, measureLimits, measurePeak } from '../src/limits.js';
+import { type Limits, measureLimits } from '../src/limits.js';
 import { ALIGNMENT, Plan, Tensor } from '../src/plan.js';
-import { engineWith } from './limits.js';
+import { engineWith, peakOf } from './limits.js';
 import { type ProductFamily, type ProductPeer, startProducts } from './peers/sgemm.js';
 import { print, printTable, show } from './report.js';
 import { type Quartiles, type Variant, callsWorth, quartiles, takeTurns, timeSlice } from './slices.js';
@@ -141,10 +141,7 @@ async function measure(
   const name = ({ name, threads }: ProductPeer) => `${name} ${threads}`;
   const slices: Variant[] = [
     ...own.map(({ threads, product }) => ({ name: `gradmill ${threads}`, slice: product.slice })),
-    ...options.threads.map((threads) => ({
-      name: `peak ${threads}`,
-      slice: async (seconds: number) => (await measurePeak(owner, { threads, isa, strict: variant === 'strict', seconds })) / 1e9,
-    })),
+    ...options.threads.map((threads) => peakOf(owner, { threads, isa, strict: variant === 'strict' })),
     ...compared.map((peer) => ({ name: name(peer), slice: (seconds: number) => peer.slice(seconds) })),
   ];
   const figures = await takeTurns(slices, options);

@@ -1,8 +1,9 @@
 // The machine's limits by instruction set and number of threads, of which the other figures of bench/ are shares.
 import { type Engine, engine } from '../src/engine.js';
-import { type Limits, measureLimits } from '../src/limits.js';
+import { type LimitOptions, type Limits, measureLimits, measurePeak } from '../src/limits.js';
 import { platform } from '../src/platform.js';
 import { print, printTable, show } from './report.js';
+import type { Variant } from './slices.js';
 
 /** What the WebAssembly engine calls its instruction set. */
 export const WASM_ISA = 'simd128';
@@ -20,6 +21,11 @@ async function startWasm(strict: boolean): Promise<Engine> {
   const wasm = platform().loadEngine('wasm', { isa: undefined, threads: undefined, strict, module: undefined });
   await wasm.ready;
   return wasm;
+}
+
+/** `peak N`: GFLOP/s of multiply-adds by N threads, in turns with what is told as a share of it. */
+export function peakOf(owner: Engine, options: Omit<LimitOptions, 'seconds'>): Variant {
+  return { name: `peak ${options.threads}`, slice: async (seconds) => (await measurePeak(owner, { ...options, seconds })) / 1e9 };
 }
 
 interface LimitsOptions {

@@ -1,8 +1,8 @@
 // How the cost of a training step grows as its work grows: over threads, batch size, width and depth, one at a time. All points of
 // an axis take turns in the same rounds, so that growth is told from noise.
 import { engine } from '../src/engine.js';
-import { measurePeak } from '../src/limits.js';
 import type { LinesChart } from '../src/report/section.js';
+import { peakOf } from './limits.js';
 import { print, printTable, show } from './report.js';
 import { type Quartiles, quartiles, takeTurns } from './slices.js';
 import { prepare } from './subject.js';
@@ -71,10 +71,7 @@ async function measure(
     const given = workload(at);
     return { at, given, count: threads ?? at, subject: prepare(given, examples(given), threads ?? at) };
   });
-  const peaks = [...new Set(subjects.map(({ count }) => count))].map((count) => ({
-    name: `peak ${count}`,
-    slice: async (seconds: number) => (await measurePeak(engine(), { threads: count, seconds })) / 1e9,
-  }));
+  const peaks = [...new Set(subjects.map(({ count }) => count))].map((threads) => peakOf(engine(), { threads }));
   const variants = subjects.map(({ at, subject }) => ({ name: `${at}`, slice: (seconds: number) => subject.slice(seconds) }));
   const figures = await takeTurns([...variants, ...peaks], options);
   for (const { subject } of subjects) subject.dispose();

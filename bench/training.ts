@@ -4,8 +4,7 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { engine } from '../src/engine.js';
-import { measurePeak } from '../src/limits.js';
-import { engineWith } from './limits.js';
+import { engineWith, peakOf } from './limits.js';
 import { type BackendName, type Family, type Greeting, Peer, type PeerFamily, launches, peerFamilies } from './peers/peer.js';
 import { print, printTable, show } from './report.js';
 import { type Quartiles, type Variant, quartiles, takeTurns } from './slices.js';
@@ -104,10 +103,7 @@ async function compare(workload: Workload, sides: readonly Peer[], options: Trai
   const contenders = await prepareAll(workload, sides, options, file);
   const isa = sides[0]?.greeting.isa ?? '';
   const owner = await engineWith(isa);
-  const peaks = options.threads.map((threads) => ({
-    name: `peak ${threads}`,
-    slice: async (seconds: number) => (await measurePeak(owner, { threads, isa, seconds })) / 1e9,
-  }));
+  const peaks = options.threads.map((threads) => peakOf(owner, { threads, isa }));
   const figures = await takeTurns([...contenders, ...peaks], options);
 
   const at = (threads: number) => contenders.filter((contender) => contender.threads === Math.min(threads, contender.limit));
