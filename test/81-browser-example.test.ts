@@ -107,9 +107,12 @@ describe.skipIf(!installed)(installed ? 'examples/browser in Chromium' : `exampl
     Number.parseFloat((await page.locator(id).innerText()).replaceAll(',', ''));
 
   /** Trains until this share of the training points is right. */
+  const reaches = (page: Page, id: '#accuracy' | '#held-out', percent: number): Promise<unknown> =>
+    page.waitForFunction(`Number.parseFloat(document.querySelector('${id}').textContent) >= ${percent}`, undefined, PATIENCE);
+
   async function learn(page: Page, percent: number): Promise<void> {
     await page.getByRole('button', { name: 'Train', exact: true }).click();
-    await page.waitForFunction(`Number.parseFloat(document.querySelector('#accuracy').textContent) >= ${percent}`, undefined, PATIENCE);
+    await reaches(page, '#accuracy', percent);
   }
 
   const shot = (page: Page, name: string, fullPage = false): Promise<Buffer> =>
@@ -130,11 +133,13 @@ describe.skipIf(!installed)(installed ? 'examples/browser in Chromium' : `exampl
       await page.check(`input[value=${data}]`, { force: true });
       await learn(page, 95);
       expect(await frames(page, `learning ${data}`)).toBeGreaterThan(5);
+      const epochs = await number(page, '#epoch');
       await page.selectOption('[name=epochsPerPicture]', '0');
       await page.waitForTimeout(2000);
       expect(await frames(page, `at full speed, ${await page.locator('#speed-value').innerText()} points a second`)).toBeGreaterThan(20);
-      expect(await number(page, '#held-out')).toBeGreaterThanOrEqual(95);
-      expect(await number(page, '#epoch')).toBeGreaterThan(0);
+      expect(await number(page, '#epoch')).toBeGreaterThan(epochs);
+      // Awaited, not read at one moment: held-out points are learned some epochs later, and Adam's accuracy dips now and then.
+      await reaches(page, '#held-out', 95);
       await shot(page, data);
       await page.close();
     });
