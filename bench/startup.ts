@@ -3,13 +3,11 @@
 import { execFile } from 'node:child_process';
 import { promisify } from 'node:util';
 import { engine } from '../src/engine.js';
-import { sequential } from '../src/api.js';
-import { dense } from '../src/index.js';
 import { ALIGNMENT, Plan, Tensor } from '../src/plan.js';
 import { print, printTable } from './report.js';
 import { callsWorth, type Quartiles, quartiles, takeTurns, timeSlice } from './slices.js';
 import { modelOf, prepare } from './subject.js';
-import { examples, mnistLike, mnistNetwork, workloads } from './workloads.js';
+import { examples, mnistLike, mnistNetwork, type Workload, workloads } from './workloads.js';
 
 export interface StartupMeasurement {
   readonly what: string;
@@ -27,7 +25,7 @@ export async function startup(options: { readonly rounds: number; readonly secon
   const results: StartupMeasurement[] = [
     { what: 'import and load the engine', unit: 'ms', value: quartiles(fresh.map(({ load }) => load)), target: 15 },
     { what: 'compile W5', unit: 'ms', value: quartiles(fresh.map(({ compile }) => compile)), target: 5 },
-    { what: 'predict ÷ an empty job', unit: '×', value: await predictOverhead(options), target: 1.2 },
+    ...(await predictOverheads(options)),
     { what: 'fit of 60,000 rows ÷ bare steps of W2', unit: '×', value: await fitOverhead(options), target: 1.08 },
   ];
   print(`\nStarting, and what public calls add to the engine: median and quartiles of ${rounds}`);
@@ -62,10 +60,8 @@ async function inFreshProcess(): Promise<{ load: number; compile: number }> {
   return JSON.parse(stdout) as { load: number; compile: number };
 }
 
-/** One row through a network of a few weights, and a job of the engine that does one multiplication: what is left is ours. */
-async function predictOverhead(options: { readonly rounds: number; readonly seconds: number }): Promise<Quartiles> {
-  const model = sequential({ inputShape: [4], layers: [dense({ units: 2 })] });
-  const x = { data: new Float32Array(4), shape: [1, 4] };
+/** What the promise adds to the same prediction on the calling thread, in jobs of the engine that do one multiplication. */
+async function predictOverheads(options: { readonly rounds: number; readonly seconds: number }): Promise<StartupMeasurement[]> {
   const owner = engine();
   const plan = new Plan(owner.ops, 1, false);
   const [a, b, c] = ['a', 'b', 'c'].map((name, i) => {
@@ -77,24 +73,31 @@ async function predictOverhead(options: { readonly rounds: number; readonly seco
   plan.finish(4 * ALIGNMENT, { fuse: false });
   const memory = owner.allocate(4 * ALIGNMENT);
   const program = owner.load(memory, plan.encode(), { isa: owner.isa, strict: owner.strict, threads: 1 });
-  const repeated = (call: () => Promise<unknown>) => async (calls: number) => {
-    for (let i = 0; i < calls; i++) await call();
+  const repeated = async (calls: number) => {
+    for (let i = 0; i < calls; i++) await program.start(0, 1, 0, 1, 1);
   };
-  const slice = (run: (calls: number) => Promise<void>) => async (seconds: number) => {
-    await run(1);
-    const calls = await callsWorth(run);
-    return (await timeSlice(() => run(calls), seconds)) / calls;
+  const empty = async (seconds: number) => {
+    await repeated(1);
+    const calls = await callsWorth(repeated);
+    return (await timeSlice(() => repeated(calls), seconds)) / calls;
   };
-  const figures = await takeTurns(
-    [
-      { name: 'predict', slice: slice(repeated(() => model.predict(x))) },
-      { name: 'empty', slice: slice(repeated(() => program.start(0, 1, 0, 1, 1))) },
-    ],
-    options,
+  const BATCHES = [1, 64];
+  const subjects = BATCHES.flatMap((batch) =>
+    [true, false].map((promise) => {
+      const workload: Workload = { ...mnistNetwork, measures: 'predict', batch, promise };
+      return { name: `${promise ? 'predict' : 'predictSync'} ${batch}`, ...prepare(workload, examples(workload), owner.threads) };
+    }),
   );
-  model.dispose();
+  const figures = await takeTurns([...subjects, { name: 'empty', slice: empty }], options);
+  for (const subject of subjects) subject.dispose();
   memory.release();
-  return ratios(figures, 'predict', 'empty');
+  const of = (name: string) => figures.get(name) ?? [];
+  return BATCHES.map((batch) => ({
+    what: `predict of ${batch} − predictSync ÷ an empty job`,
+    unit: '×',
+    value: quartiles(of('empty').map((job, round) => (of(`predict ${batch}`)[round] - of(`predictSync ${batch}`)[round]) / job)),
+    target: 1.2,
+  }));
 }
 
 /** An epoch with shuffling, conversion from bytes, accuracy and progress. */

@@ -25,7 +25,7 @@ export interface Workload extends Network {
   readonly optimizer: Extract<Network['optimizer'], { readonly name: 'sgd' }> | { readonly name: 'adam'; readonly learningRate: number };
   /** 'step': forward, mean loss, backward, update. 'predict': forward alone. */
   readonly measures: 'step' | 'predict';
-  /** Of gradmill's predictions: by `predict`, off the event loop. Else by `predictSync`, on the calling thread as peers do. */
+  /** Of gradmill's predictions: by `predict`, off the event loop unless brief. Else by `predictSync`, on the calling thread as peers do. */
   readonly promise?: boolean;
   /** Steps after which the losses of both sides are compared. */
   readonly checkSteps: number;

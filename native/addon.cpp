@@ -93,8 +93,8 @@ class LoadedProgram : public Napi::ObjectWrap<LoadedProgram> {
   static Napi::Function Class(Napi::Env env) {
     return DefineClass(env, "Program",
                        {InstanceMethod<&LoadedProgram::SetFeed>("feed"), InstanceMethod<&LoadedProgram::RunHere>("run"),
-                        InstanceMethod<&LoadedProgram::Predict>("predict"), InstanceMethod<&LoadedProgram::Start>("start"),
-                        InstanceMethod<&LoadedProgram::Division>("division")});
+                        InstanceMethod<&LoadedProgram::Predict>("predict"), InstanceMethod<&LoadedProgram::Estimate>("estimate"),
+                        InstanceMethod<&LoadedProgram::Start>("start"), InstanceMethod<&LoadedProgram::Division>("division")});
   }
   explicit LoadedProgram(const CallbackInfo& info);
 
@@ -103,6 +103,7 @@ class LoadedProgram : public Napi::ObjectWrap<LoadedProgram> {
   void SetFeed(const CallbackInfo& info);
   Napi::Value RunHere(const CallbackInfo& info);
   Napi::Value Predict(const CallbackInfo& info);
+  Napi::Value Estimate(const CallbackInfo& info);
   Napi::Value Start(const CallbackInfo& info);
   Napi::Value Division(const CallbackInfo& info);
   // Keeps a Memory alive as long as this object: as an element, not a reference, so that both are collected at once.
@@ -419,9 +420,15 @@ Napi::Value LoadedProgram::Predict(const CallbackInfo& info) {
   }
   constexpr double large = 200000;  // nanoseconds
   auto* self = env.GetInstanceData<Gradmill>();
-  if (program_.threads > 1 && estimate(program_, run) > large && self->Lead(env, &program_, run))
+  if (program_.threads > 1 && estimate(program_, run.from, run.to, run.rowCount) > large && self->Lead(env, &program_, run))
     return Napi::Boolean::New(env, reinterpret_cast<const ControlBlock*>(program_.arena)->fault.fault == 0);
   return Napi::Boolean::New(env, RunBatches(run, self->scratch()));
+}
+
+// estimate(from, to, rows): rough nanoseconds on one thread
+Napi::Value LoadedProgram::Estimate(const CallbackInfo& info) {
+  const auto number = [&](int i) { return info[i].As<Napi::Number>().Int64Value(); };
+  return Napi::Number::New(info.Env(), estimate(program_, uint32_t(number(0)), uint32_t(number(1)), uint64_t(number(2))));
 }
 
 // start(…): on the team's threads; the promise is settled when the run has ended

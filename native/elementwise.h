@@ -41,8 +41,10 @@ struct LayerEpilogue {
         }
         forVectors(columns, [&](size_t j, int count) {
           F sum = F::loadPartial(z + j, count);
-          if (bias) sum = sum + F::loadPartial(bias + column + j, count);
-          if (bias && z != y + offset) sum.storePartial(z + j, count);
+          if (bias) {
+            sum = sum + F::loadPartial(bias + column + j, count);
+            if (z != y + offset) sum.storePartial(z + j, count);
+          }
           activate<kind.value>(sum, p).storePartial(y + offset + j, count);
         });
       }

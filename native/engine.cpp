@@ -408,13 +408,17 @@ Turn turnAt(const Run& run, uint64_t at) {
   return {watch.from, watch.to, true, sample};
 }
 
-double estimate(const Program& program, const Run& run) {
+double estimate(const Program& program, uint32_t from, uint32_t to, uint64_t rows) {
+  // Nanoseconds to begin a step, and for a number of b that a product reads: of a few rows it waits for these.
+  constexpr double begun = 50, read = 0.05;
   double total = 0;
   for (uint32_t s = 0; s < program.stepCount; s++) {
     const Step& step = program.steps[s];
-    if (step.instruction >= run.from && step.instruction < run.to) total += cost(step, *program.table);
+    if (step.instruction < from || step.instruction >= to) continue;
+    total += begun + cost(step, *program.table);
+    if (step.op == op_gemm) total += read * step.dims[1] * step.dims[2];
   }
-  return program.rows ? total / program.rows * double(run.rowCount) : total;
+  return program.rows ? total / program.rows * double(rows) : total;
 }
 
 const char* checkRun(const Program& program, const Run& run) {

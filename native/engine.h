@@ -101,8 +101,8 @@ struct Turn {
 };
 Turn turnAt(const Run& run, uint64_t at);
 
-// Rough nanoseconds of a run on one thread.
-double estimate(const Program& program, const Run& run);
+// Rough nanoseconds that instructions take on one thread for so many rows.
+double estimate(const Program& program, uint32_t from, uint32_t to, uint64_t rows);
 
 // Why the feeds do not fit the run, or null.
 const char* checkRun(const Program& program, const Run& run);

@@ -20,8 +20,8 @@ constexpr int mr = gemmRows, nr = gemmVectors * F::lanes;
 // A panel of b (kc·nr floats) takes most of L1 while mc rows of a pass it, and those, packed, a third of L2: a neighbour on
 // the same core has the rest. Tiles of 16 lanes take so long that a panel from L2 comes in time, and longer sums save passes over c.
 constexpr size_t kc = F::lanes == 16 ? 1024 : 400, mc = (F::lanes == 16 ? 6 : 16) * mr, nc = 1024;
-// Rows of b ahead of the one that is being packed: a page apart, hardware prefetchers do not find them.
-constexpr size_t rowsAhead = 24;
+// Rows ahead of the one that is being packed: a page apart, hardware prefetchers do not find them.
+constexpr size_t rowsAhead = 24, rowsAheadOfA = 16;
 constexpr size_t gemmScratch = (mc * kc + kc * (nc + nr) + size_t(mr) * nr + 2 * F::lanes) * sizeof(float);
 
 constexpr size_t smaller(size_t a, size_t b) { return a < b ? a : b; }
@@ -171,8 +171,8 @@ static inline void packPanel(const float* source, size_t along, size_t across, s
     const auto copyRows = [&](auto far) GRADMILL_INLINE_LAMBDA {
       for (size_t p = 0; p < depth; p++, source += across) {
         if (far) {
-          __builtin_prefetch(source + 16 * across);
-          __builtin_prefetch(source + 16 * across + width - 1);
+          __builtin_prefetch(source + rowsAheadOfA * across);
+          __builtin_prefetch(source + rowsAheadOfA * across + width - 1);
         }
         for (size_t i = 0; i < width; i += F::lanes)
           (factor * F::loadPartial(source + i, int(count > i ? smaller(count - i, F::lanes) : 0))).store(out + p * width + i);

@@ -39,6 +39,8 @@ export interface EngineProgram {
     out: Float32Array,
     outColumns: number,
   ): boolean;
+  /** Rough nanoseconds on one thread, of instructions `from` to `to` for so many rows. */
+  estimate(from: number, to: number, rows: number): number;
   /** On the engine's threads. */
   start(from: number, to: number, firstRow: number, rowCount: number, batch: number, ...watch: Partial<WatchedBatches>): Promise<void>;
   /** Gives its memory back before it is collected; nothing may call it afterwards. Undefined: there is none to give. */

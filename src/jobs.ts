@@ -1,4 +1,4 @@
-// What a model's calls have in common: data checked against the model, plans run over it on the engine's threads, and what
+// What a model's calls have in common: data checked against the model, plans run over it, on the engine's threads or at once, and what
 // they found out. model.ts queues the calls, fit.ts loops over them, runtime.ts holds the memory, faults.ts words the errors.
 import type { NamedLayer } from './architecture.js';
 import { type AnySet, type DataSet, type DataSets, feed } from './dataset.js';
@@ -8,6 +8,7 @@ import { badNumber, describeFault } from './faults.js';
 import { LARGEST_SIZE } from './options.js';
 import { ALIGNMENT, FEED, type Plan } from './plan.js';
 import type { PlanKind, Runtime, TargetKind, WatchedPlan } from './runtime.js';
+import { platform } from './platform.js';
 import { type NumericArray, type Rows, type TensorInput, toRows } from './tensor.js';
 import type { Piece, RunSets } from './window.js';
 
@@ -47,6 +48,8 @@ export interface RunRange {
   readonly watch?: Watch | undefined;
   /** Awaited after every batch of the run, counted from 1; may run others. A job a batch then, else as few as can be. */
   readonly afterBatch?: ((batch: number, rows: number) => Promise<void>) | undefined;
+  /** On the calling thread where the work is brief: a single call, not one of many that would keep the event loop busy. */
+  readonly atOnce?: boolean;
 }
 
 /** Every so many steps of a fit, from its first on, one is done by the plan that measures. */
@@ -70,6 +73,7 @@ export interface Job {
   readonly onlyCheck: boolean;
   readonly signal: AbortSignal | undefined;
   readonly watch: Watch | undefined;
+  readonly atOnce: boolean;
 }
 
 /** Rows that a plan for prediction or evaluation holds at most: larger batches gain nothing. */
@@ -164,11 +168,11 @@ export class Jobs {
   }
 
   /**
-   * Runs a plan over rows of data sets, on the engine's threads. The numbers do not depend on what streams.
+   * Runs a plan over rows of data sets, on the engine's threads unless `atOnce`. The numbers do not depend on what streams.
    * @throws the signal's reason; GradmillError for what the engine found in data, loss or weights, or 'buffer-detached'
    */
   async run(kind: PlanKind, batch: number, sets: RunSets, range: RunRange): Promise<void> {
-    const { firstRow = 0, rows, firstBatch = 0, onlyCheck = false, signal, watch, afterBatch } = range;
+    const { firstRow = 0, rows, firstBatch = 0, onlyCheck = false, signal, watch, afterBatch, atOnce = false } = range;
     if (batch > LARGEST_SIZE) throw new GradmillError('size-overflow', `a batch of ${batch} rows: expected at most ${LARGEST_SIZE}`);
     this.#batchesBefore = 0;
     this.runtime.clearControl();
@@ -179,7 +183,7 @@ export class Jobs {
         const most = afterBatch ? 1 : watch ? unwatchedBefore(step, watch) + 1 + (watch.samples.rows - 1) * watch.every : Infinity;
         const part = { ...piece, firstRow: piece.firstRow + at, rows: Math.min(most * batch, piece.rows - at) };
         this.#batchesBefore = batches;
-        const measured = await this.#start({ kind, batch, piece: part, firstBatch: step, onlyCheck, signal, watch });
+        const measured = await this.#start({ kind, batch, piece: part, firstBatch: step, onlyCheck, signal, watch, atOnce });
         at += part.rows;
         batches += Math.ceil(part.rows / batch);
         if (measured) await watch?.afterJob();
@@ -191,7 +195,7 @@ export class Jobs {
   /** Returns whether steps were watched. */
   async #start(job: Job): Promise<boolean> {
     const { runtime } = this;
-    const { kind, batch, piece, firstBatch, onlyCheck, signal, watch } = job;
+    const { kind, batch, piece, firstBatch, onlyCheck, signal, watch, atOnce } = job;
     signal?.throwIfAborted();
     const { plan, program, gathers, watched } = runtime.plan(kind, batch);
     const { length } = plan.instructions;
@@ -216,7 +220,9 @@ export class Jobs {
     runtime.clearControl();
     signal?.addEventListener('abort', stop);
     try {
-      await program.start(0, onlyCheck ? gathers : length, piece.firstRow, piece.rows, batch, ...(watching ?? []));
+      const run = [0, onlyCheck ? gathers : length, piece.firstRow, piece.rows, batch] as const;
+      if (atOnce && isBrief(program.estimate(0, length, piece.rows))) program.run(...run);
+      else await program.start(...run, ...(watching ?? []));
       const measured = samplesIn(runtime.progress);
       if (watch && watched && measured > 0) watch.measured(watched, firstBatch + unwatchedBefore(firstBatch, watch) + 1, measured);
       signal?.throwIfAborted();
@@ -233,6 +239,14 @@ export class Jobs {
   /** Batches that the present run has finished. */
   get progress(): number {
     return this.#batchesBefore + this.runtime.progress;
+  }
+
+  /** Whether a prediction is better made here and now. */
+  predictsAtOnce({ data, rows, columns }: Rows): boolean {
+    const { plan, program } = this.runtime.plan('predict', Math.min(rows, WIDEST_BATCH));
+    // Numbers out of JavaScript's own arrays take longer than the network.
+    const reading = rows * columns * (Array.isArray(data) ? 20 : 0.5);
+    return isBrief(reading + program.estimate(0, plan.instructions.length, rows));
   }
 
   /** Predicts on this thread, from and into the caller's arrays. @throws GradmillError 'non-finite-input' */
@@ -275,4 +289,23 @@ function piecesOf(
   for (const set of [sets.x, sets.y, sets.output]) if (set && 'window' in set) return set.window.pieces(sets, batch, range);
   const { firstRow, rows } = range;
   return [{ sets: sets as Piece['sets'], firstRow, rows, originOf: (row) => row }];
+}
+
+/** Nanoseconds: to wake the engine's threads and to hear of their end takes half as long. */
+const BRIEF = 100_000;
+/** Of brief work, before others have their turn of the event loop. */
+const TURN_MILLISECONDS = 1;
+let turnBegan: number | undefined;
+
+/** Whether work of so many nanoseconds is done on the calling thread, which it keeps from others no longer than a turn. */
+function isBrief(nanoseconds: number): boolean {
+  if (!(nanoseconds < BRIEF)) return false;
+  const now = performance.now();
+  if (turnBegan === undefined) {
+    turnBegan = now;
+    void platform()
+      .pause()
+      .then(() => (turnBegan = undefined));
+  }
+  return now - turnBegan < TURN_MILLISECONDS;
 }

@@ -83,7 +83,9 @@ let enqueue: (
  * The asynchronous calls of a model run one at a time, in the order they were made; their arguments are checked, and wrong
  * ones rejected, when the call is made. Until all have settled the model is busy: the calls that return at once
  * (predictSync, weights, setWeights, compile, dispose) throw 'busy' rather than come before a call that was made earlier.
- * While fit awaits onBatch or onEpoch, the model is free for all but compile and dispose.
+ * While fit awaits onBatch or onEpoch, the model is free for all but compile and dispose. Work of less than about 0.1 ms — a prediction,
+ * a step, an evaluation, gradients of a small network — is done on the calling thread, as waking the engine's takes as long, until that adds
+ * up to a millisecond in one turn of the event loop; a prediction that nothing comes before is made when the call is made.
  */
 export class Sequential {
   static {
@@ -205,7 +207,7 @@ export class Sequential {
     return this.#enqueue(async (memory) => {
       const { rows, kind, ...sets } = await this.#jobs.load(examples, memory);
       this.#runtime.resetTotals();
-      await this.#jobs.run(`evaluate:${kind}`, Math.min(rows, most), sets, { rows });
+      await this.#jobs.run(`evaluate:${kind}`, Math.min(rows, most), sets, { rows, atOnce: true });
       return this.#jobs.evaluation;
     });
   }
@@ -218,21 +220,30 @@ export class Sequential {
     return this.#enqueue(async (memory) => {
       const { rows, kind, ...sets } = await this.#jobs.load(examples, memory);
       this.#runtime.resetTotals();
-      await this.#jobs.run(`train:${kind}`, rows, sets, { rows });
+      await this.#jobs.run(`train:${kind}`, rows, sets, { rows, atOnce: true });
       return this.#jobs.evaluation;
     });
   }
 
-  /** What the last layer gives: logits, or probabilities where its activation makes them. Shape [rows, units]. */
+  /**
+   * What the last layer gives: logits, or probabilities where its activation makes them. Shape [rows, units].
+   */
   async predict(x: TensorInput): Promise<FloatTensor> {
     this.#refuseDisposed();
     const input = this.#jobs.inputRows('x', x);
+    const { rows } = input;
+    const { units } = this.#runtime;
+    if (rows === 0) return { data: new Float32Array(0), shape: [0, units] };
+    if (!this.#queue.busy && this.#jobs.predictsAtOnce(input)) {
+      if (Array.isArray(input.data)) input.data = flattened(input);
+      const data = new Float32Array(rows * units);
+      this.#jobs.predictHere(input, data);
+      return { data, shape: [rows, units] };
+    }
     return this.#enqueue(async (memory) => {
-      const { units } = this.#runtime;
-      if (input.rows === 0) return { data: new Float32Array(0), shape: [0, units] };
-      const output = memory.output(input.rows, units);
-      await this.#jobs.run('predict', Math.min(input.rows, WIDEST_BATCH), { x: await memory.load(input), output }, { rows: input.rows });
-      return { data: await readFloats(output), shape: [input.rows, units] };
+      const output = memory.output(rows, units);
+      await this.#jobs.run('predict', Math.min(rows, WIDEST_BATCH), { x: await memory.load(input), output }, { rows, atOnce: true });
+      return { data: await readFloats(output), shape: [rows, units] };
     });
   }
 
@@ -272,7 +283,7 @@ export class Sequential {
     return this.#enqueue(async (memory) => {
       const runtime = this.#runtime;
       const { rows, kind, ...sets } = await this.#jobs.load(examples, memory);
-      await this.#jobs.run(`gradients:${kind}`, rows, sets, { rows });
+      await this.#jobs.run(`gradients:${kind}`, rows, sets, { rows, atOnce: true });
       const { lossGradients } = runtime.plan(`gradients:${kind}`, rows);
       const [inputGradient, ...rest] = lossGradients.map((tensor) => ({
         data: runtime.floats(tensor, rows).slice(),

@@ -1,8 +1,9 @@
 // model.predict and predictSync: right numbers, the same bits either way and in any batch, memory that does not grow.
 import { describe, expect, test } from 'vitest';
-import { activation, adam, backend, dense, sequential, tensor } from '../src/index.js';
+import { activation, adam, backend, dense, sequential, sgd, tensor } from '../src/index.js';
 import { bitsOf } from './bits.js';
 import { run } from './child.js';
+import { refusal } from './refusal.js';
 
 const columns = 6;
 const units = 5;
@@ -87,6 +88,127 @@ describe('the numbers', () => {
     const { data, shape } = await model.predict(Uint16Array.from({ length: rows }, (_, i) => i));
     expect(shape).toEqual([rows, 3000]);
     expect(data.every((value, i) => value === Math.floor(i / 3000))).toBe(true);
+  });
+});
+
+describe('a call that takes less time than waking threads', () => {
+  const freshTurn = () => new Promise((resolve) => setImmediate(resolve));
+
+  /** Whether the event loop turned before `call`, the first of its turn, settled. */
+  async function turns(call: () => Promise<unknown>): Promise<boolean> {
+    await freshTurn();
+    let turned = false;
+    setImmediate(() => (turned = true));
+    await call();
+    return turned;
+  }
+  /** Too many rows to be computed at once, even by WebAssembly on this thread. */
+  const many = 200_000;
+
+  test('is there before the event loop turns; a longer one leaves it free', async () => {
+    const model = network();
+    expect(await turns(() => model.predict(inputs(1)))).toBe(false);
+    expect(await turns(() => model.predict([...inputs(1).data]))).toBe(false);
+    expect(await turns(() => model.predict(inputs(many)))).toBe(true);
+    expect(await turns(() => model.predict(inputs(0)))).toBe(false);
+  });
+
+  test('may be a step, an evaluation, gradients, with the bits that the threads give', async () => {
+    const [model, twin] = [network(), network()];
+    for (const each of [model, twin]) each.compile({ optimizer: adam(), loss: 'meanSquaredError' });
+    const x = inputs(9);
+    const y = tensor(noise(9 * units), [9, units]);
+    expect(await turns(() => model.trainOnBatch(x, y))).toBe(false);
+    await twin.fit(x, y, { batchSize: 9, shuffle: false }); // on the threads, however short
+    expect(bitsOf(model.weights)).toEqual(bitsOf(twin.weights));
+    expect(await turns(() => model.gradients(x, y))).toBe(false);
+    expect(await turns(() => model.evaluate(x, y))).toBe(false);
+    expect(bitsOf((await model.gradients(x, y)).weights)).toEqual(bitsOf((await twin.gradients(x, y)).weights));
+    expect(await model.evaluate(x, y)).toEqual(await twin.evaluate(x, y));
+    const [longX, longY] = [inputs(many), tensor(noise(many * units), [many, units])];
+    expect(await turns(() => model.evaluate(longX, longY))).toBe(true);
+    expect(await turns(() => model.trainOnBatch(longX, longY))).toBe(true);
+  });
+
+  test('has the same bits as one that waits for its turn on the threads', async () => {
+    const model = network();
+    const x = inputs(9);
+    const nested = Array.from({ length: 9 }, (_, row) => [...x.data.slice(row * columns, (row + 1) * columns)]);
+    const [wanted, fromNested] = [bitsOf(await model.predict(x)), bitsOf(await model.predict(nested))];
+    const [long, behind] = await Promise.all([model.predict(inputs(many)), model.predict(x)]);
+    expect(bitsOf(behind)).toEqual(wanted);
+    expect(fromNested).toEqual(wanted);
+    expect(long.shape).toEqual([many, units]);
+    expect(bitsOf({ data: long.data.slice(0, 9 * units), shape: [9, units] })).toEqual(wanted);
+  });
+
+  test('no longer needs its input', async () => {
+    const model = network();
+    const x = inputs(9);
+    const wanted = bitsOf(await model.predict(x));
+    await freshTurn();
+    const prediction = model.predict(x);
+    structuredClone(x.data.buffer, { transfer: [x.data.buffer as ArrayBuffer] });
+    expect(bitsOf(await prediction)).toEqual(wanted);
+    expect(await refusal(() => model.predict(x))).toMatch(/^buffer-detached: x: /);
+  });
+
+  test('refuses what a longer one refuses, in the same words', async () => {
+    const model = network();
+    for (const bad of [NaN, Infinity]) {
+      const [x, long] = [inputs(9), inputs(many)];
+      for (const { data } of [x, long]) data[3 * columns + 2] = bad;
+      const words = await refusal(() => model.predict(x));
+      expect(words).toMatch(/^non-finite-input: x/);
+      expect(await refusal(() => model.predict(long))).toBe(words);
+    }
+    await model.predict(inputs(9));
+  });
+
+  test('comes after the calls that were made before it', async () => {
+    const model = network();
+    model.compile({ optimizer: sgd({ learningRate: 1 }), loss: 'meanSquaredError' });
+    const x = inputs(9);
+    const untrained = bitsOf(await model.predict(x));
+    const y = tensor(noise(9 * units), [9, units]);
+    const [, behind] = await Promise.all([model.trainOnBatch(x, y), model.predict(x)]);
+    expect(bitsOf(behind)).not.toEqual(untrained);
+    expect(bitsOf(behind)).toEqual(bitsOf(model.predictSync(x)));
+  });
+
+  test('lets others have their turn when many follow each other', async () => {
+    const model = network();
+    const x = inputs(9);
+    let turned = false;
+    setImmediate(() => (turned = true));
+    for (const end = performance.now() + 10_000; !turned && performance.now() < end;) await model.predict(x);
+    expect(turned).toBe(true);
+  });
+
+  test('of many that are not awaited, most go to the threads, those of other models too, and they settle in order', async () => {
+    const [model, other] = [network(), network()];
+    const x = inputs(9);
+    const [wanted, ofOther] = [bitsOf(await model.predict(x)), bitsOf(await other.predict(x))];
+    await freshTurn();
+    const settled: number[] = [];
+    const calls: Promise<unknown>[] = [];
+    const call = () => {
+      const at = calls.length;
+      const made = model.predict(x).then((result) => {
+        settled.push(at);
+        expect(bitsOf(result)).toEqual(wanted);
+      });
+      calls.push(made);
+    };
+    for (const end = performance.now() + 3; performance.now() < end;) call();
+    call(); // whatever the machine did meanwhile, the turn has taken too long by now
+    const busy = 'the model has calls that are not finished; await them first';
+    expect(() => model.predictSync(x)).toThrow(busy);
+    const late = other.predict(x);
+    expect(() => other.predictSync(x)).toThrow(busy);
+    await Promise.all(calls);
+    expect(settled).toEqual(calls.map((_, at) => at));
+    expect(bitsOf(await late)).toEqual(ofOther);
   });
 });
 

@@ -239,9 +239,10 @@ describe('errors', () => {
       await within(bytes, async () => {
         expect(await gone((x, onEpoch) => model.fit(x, labels, { batchSize, epochs: 3, onEpoch }))).toBe(lost);
         const predict = (x: ReturnType<typeof data>, leave: () => void) => {
-          const prediction = model.predict(x);
+          const before = model.evaluate(data(), labels);
+          const prediction = model.predict(x); // waits its turn
           leave();
-          return prediction;
+          return before.then(() => prediction);
         };
         expect(await gone(predict)).toBe(lost);
         expect(await model.predict(data())).toHaveProperty('shape', [rows, classes]);

@@ -346,6 +346,7 @@ describe('data that goes away while a call waits for it', () => {
   test('that grows: an error too', async () => {
     const model = network();
     const buffer = new ArrayBuffer(rows * columns * 4, { maxByteLength: rows * columns * 8 });
+    void model.evaluate(x, y);
     const prediction = model.predict(tensor(new Float32Array(buffer), [rows, columns]));
     buffer.resize(rows * columns * 8);
     expect(await reasonOf(prediction)).toMatchObject({ code: 'buffer-detached' });
@@ -384,10 +385,12 @@ describe('data that goes away while a call waits for it', () => {
   test('nested arrays that change their shape', async () => {
     const model = network();
     const nested = Array.from({ length: 4 }, () => new Array<number>(columns).fill(1));
+    void model.evaluate(x, y);
     const prediction = model.predict(nested);
     nested.length = 2;
     expect(await reasonOf(prediction)).toBeInstanceOf(GradmillError);
     const ragged = Array.from({ length: 4 }, () => new Array<number>(columns).fill(1));
+    void model.evaluate(x, y);
     const other = model.predict(ragged);
     for (const row of ragged) row.length = 3;
     expect(await reasonOf(other)).toBeInstanceOf(GradmillError);

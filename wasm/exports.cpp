@@ -96,6 +96,10 @@ EXPORT(run) bool exportRun(Loaded* loaded, char* scratch) {
   return true;
 }
 
+EXPORT(estimate) double exportEstimate(const Loaded* loaded, uint32_t from, uint32_t to, double rows) {
+  return estimate(loaded->program, from, to, uint64_t(rows));
+}
+
 IMPORT(late) bool late();
 IMPORT(now) double hostNow();
 uint64_t now() { return uint64_t(hostNow()); }

@@ -85,6 +85,11 @@ export class WasmEngine implements Engine {
     return this.#workers?.count ?? 1;
   }
 
+  /** Why nothing runs any more. */
+  get failure(): GradmillError | undefined {
+    return this.#workers?.failure;
+  }
+
   get reason(): string {
     return this.#reason;
   }

@@ -25,6 +25,7 @@ export interface Exports {
     figures: number,
   ): number;
   run(program: number, scratch: number): number;
+  estimate(program: number, from: number, to: number, rows: number): number;
   resume(program: number, scratch: number): number;
   gemm(...rest: number[]): void;
   // Of the module with threads:

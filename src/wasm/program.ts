@@ -63,10 +63,15 @@ export class WasmProgram implements EngineProgram {
 
   #begin(from: number, to: number, firstRow: number, rowCount: number, batch: number, watch: Partial<WatchedBatches>): void {
     if (this.#running) throw new Error('the program is running');
+    if (this.#engine.failure) throw this.#engine.failure;
     const [every = 0, phase = 0, watchFrom = 0, watchTo = 0, figures = 0] = watch;
     const run = [from, to, firstRow, rowCount, batch, every, phase, watchFrom, watchTo, figures] as const;
     const reason = this.#engine.exports.begin(this.#address, ...run);
     if (reason !== 0) throw new Error(this.#engine.text(reason));
+  }
+
+  estimate(from: number, to: number, rows: number): number {
+    return this.#engine.exports.estimate(this.#address, from, to, rows);
   }
 
   run(from: number, to: number, firstRow: number, rowCount: number, batch: number, ...watch: Partial<WatchedBatches>): boolean {

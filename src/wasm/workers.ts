@@ -27,6 +27,11 @@ export class Workers {
     this.#lost = lost;
   }
 
+  /** Why nothing runs any more: a worker ended, and others may still write where it worked. */
+  get failure(): GradmillError | undefined {
+    return this.#failure;
+  }
+
   /** Resolves when every worker runs or has failed. */
   start(): Promise<void> {
     return (this.#started ??= this.#startAll());
@@ -44,7 +49,6 @@ export class Workers {
 
   /** False when there are no workers to run it. */
   run(program: number): Promise<boolean> {
-    if (this.#failure) return Promise.reject(this.#failure);
     const done = new Promise<boolean>((resolve, reject) => this.#waiting.set(program, { resolve, reject }));
     void this.start();
     if (this.#waiting.size === 1) for (const port of this.#ports) port.ref();
