@@ -449,6 +449,11 @@ static void gemm(const GemmArguments& given, char* scratch, const Epilogue& epil
       const GemmArguments t = {g.n, g.m, g.k, g.b, g.a, g.c, g.ldb, g.lda, g.ldc, false, true, 1.0f, g.beta};
       return gemmBlock<mr, gemmVectors, false, true>(t, {false, true}, scratch, epilogue);
     }
+    // Columns of c that fill no register tiles, and more rows, along which a lies as b does: so rows fill the lanes.
+    if (g.transposeA && !g.transposeB && g.alpha == 1.0f && g.n % nr != 0 && g.m >= 2 * g.n && (g.k >= 32 || g.n <= nr)) {
+      const GemmArguments t = {g.n, g.m, g.k, g.b, g.a, g.c, g.ldb, g.lda, g.ldc, true, false, 1.0f, g.beta};
+      return gemmBlock<mr, gemmVectors, true, true>(t, {false, false}, scratch, epilogue);
+    }
   }
   if (g.m <= vectorRegisters / 8 && !g.transposeB && !g.transposeA && g.alpha == 1.0f) {
     if (g.m == 1) return thinRows<1>(g, epilogue);
