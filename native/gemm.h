@@ -455,6 +455,14 @@ static void gemm(const GemmArguments& given, char* scratch, const Epilogue& epil
       return gemmBlock<mr, gemmVectors, true, true>(t, {false, false}, scratch, epilogue);
     }
   }
+  // Of a few terms it is c that takes time: its lines are written four side by side.
+  if constexpr (F::lanes == 16) {
+    constexpr int rows = fusedMultiplyAdd ? 6 : 5, vectors = 4;
+    if (g.k <= 4 && g.n >= 256 && g.n % (vectors * F::lanes) == 0 && g.m > 4 && !g.transposeB && g.alpha == 1.0f) {
+      if (g.transposeA) return gemmBlock<rows, vectors, true>(g, {false, false}, scratch, epilogue);
+      return gemmBlock<rows, vectors, false>(g, {false, false}, scratch, epilogue);
+    }
+  }
   if (g.m <= vectorRegisters / 8 && !g.transposeB && !g.transposeA && g.alpha == 1.0f) {
     if (g.m == 1) return thinRows<1>(g, epilogue);
     if (g.m == 2) return thinRows<2>(g, epilogue);

@@ -95,7 +95,7 @@ describe(`products (${ran})`, () => {
     );
   });
 
-  // Blocks are some hundreds deep, some tens of rows high and 1024 wide; few rows and single columns take paths of their own.
+  // Blocks are some hundreds deep, some tens of rows high and 1024 wide; few rows, few terms and single columns take paths of their own.
   const large: [m: number, n: number, k: number][] = [
     ...[255, 256, 257, 511, 512, 513, 1025].map((k): [number, number, number] => [7, 18, k]),
     ...[31, 32, 33, 47, 48, 49, 95, 97, 112, 225].map((m): [number, number, number] => [m, 19, 33]),
@@ -105,6 +105,10 @@ describe(`products (${ran})`, () => {
       [300, thin, 300],
     ]),
     [101, 1030, 260],
+    ...[1, 4, 5].flatMap((k): [number, number, number][] => [
+      [17, 256, k],
+      [100, 1088, k],
+    ]),
   ];
   test.each(large)('%i × %i × %i, across blocks', (m, n, k) => {
     const random = new Random(m * n + k);

@@ -95,6 +95,7 @@ describe(`a part alone and inside the whole (${ran})`, () => {
       [120, 70, 530],
       [300, 1, 90],
       [64, 1030, 33],
+      [13, 320, 3],
     ])
       // prettier-ignore
       for (const transposeA of [false, true])
