@@ -10,7 +10,7 @@ import { elementType } from '../src/tensor.js';
 import { LAYERS, PRODUCTS, layouts } from './gemm.js';
 import { engineWith, sizeOf } from './limits.js';
 import { print, printTable, show } from './report.js';
-import { type Quartiles, callsWorth, quartiles, takeTurns, timeSlice } from './slices.js';
+import { type Quartiles, quartiles, takeTurns, timeRepeated } from './slices.js';
 import { layoutOf } from './targets.js';
 
 export interface KernelsOptions {
@@ -219,9 +219,7 @@ function prepare(given: Case, owner: Engine, { isa, strict, threads }: Limits): 
   return {
     cost: costOf(instruction, rows),
     async slice(seconds) {
-      await run(1);
-      const times = await callsWorth(run);
-      const mean = (await timeSlice(() => run(times), seconds)) / times;
+      const mean = await timeRepeated(run, seconds);
       const fault = new Uint32Array(arena.bytes().buffer, arena.bytes().byteOffset + 8, 1)[0];
       if (fault !== 0) throw new Error(`${given.op} stopped with fault ${fault}`);
       return mean;

@@ -82,6 +82,13 @@ export async function callsWorth(run: (calls: number) => Promise<void>): Promise
   }
 }
 
+/** Mean seconds of a step, over a slice of jobs that repeat it. */
+export async function timeRepeated(run: (calls: number) => Promise<void>, seconds: number): Promise<number> {
+  await run(1);
+  const calls = await callsWorth(run);
+  return (await timeSlice(() => run(calls), seconds)) / calls;
+}
+
 export interface Quartiles {
   readonly low: number;
   readonly median: number;

@@ -8,7 +8,7 @@ import { promisify } from 'node:util';
 import { engine } from '../src/engine.js';
 import { ALIGNMENT, Plan, Tensor } from '../src/plan.js';
 import { print, printTable } from './report.js';
-import { callsWorth, type Quartiles, quartiles, takeTurns, timeSlice } from './slices.js';
+import { type Quartiles, quartiles, takeTurns, timeRepeated } from './slices.js';
 import { modelOf, prepare } from './subject.js';
 import { examples, mnistLike, mnistNetwork, type Workload, workloads } from './workloads.js';
 
@@ -83,13 +83,8 @@ async function predictOverheads(options: { readonly rounds: number; readonly sec
   plan.finish(4 * ALIGNMENT, { fuse: false });
   const memory = owner.allocate(4 * ALIGNMENT);
   const program = owner.load(memory, plan.encode(), { isa: owner.isa, strict: owner.strict, threads: 1 });
-  const repeated = async (calls: number) => {
+  const empty = async (calls: number) => {
     for (let i = 0; i < calls; i++) await program.start(0, 1, 0, 1, 1);
-  };
-  const empty = async (seconds: number) => {
-    await repeated(1);
-    const calls = await callsWorth(repeated);
-    return (await timeSlice(() => repeated(calls), seconds)) / calls;
   };
   const BATCHES = [1, 64];
   const subjects = BATCHES.flatMap((batch) =>
@@ -98,7 +93,7 @@ async function predictOverheads(options: { readonly rounds: number; readonly sec
       return { name: `${promise ? 'predict' : 'predictSync'} ${batch}`, ...prepare(workload, examples(workload), owner.threads) };
     }),
   );
-  const figures = await takeTurns([...subjects, { name: 'empty', slice: empty }], options);
+  const figures = await takeTurns([...subjects, { name: 'empty', slice: (seconds) => timeRepeated(empty, seconds) }], options);
   for (const subject of subjects) subject.dispose();
   memory.release();
   const of = (name: string) => figures.get(name) ?? [];

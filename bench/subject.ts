@@ -10,7 +10,7 @@ import type { Optimizer } from '../src/optimizers.js';
 import { FEED, type Plan } from '../src/plan.js';
 import { type PlanKind, Runtime } from '../src/runtime.js';
 import { elementType } from '../src/tensor.js';
-import { callsWorth, timeSlice } from './slices.js';
+import { callsWorth, timeRepeated, timeSlice } from './slices.js';
 import { type Examples, type Network, type Workload, describe } from './workloads.js';
 
 export interface Subject {
@@ -161,11 +161,7 @@ function preparePredictions(workload: Workload, { x }: Examples, threads: number
     async check() {
       return [...(await model.predict(input)).data];
     },
-    async slice(seconds) {
-      await run(1);
-      const calls = await callsWorth(run);
-      return (await timeSlice(() => run(calls), seconds)) / calls;
-    },
+    slice: (seconds) => timeRepeated(run, seconds),
     dispose: () => model.dispose(),
   };
 }
