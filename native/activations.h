@@ -36,12 +36,6 @@ struct Activation {
   };
 };
 
-// Whether activationDerivative wants z; the others are functions of y alone, so z need not be kept.
-constexpr bool derivativeNeedsInput(int kind) {
-  return kind == Activation::gelu || kind == Activation::geluTanh || kind == Activation::silu || kind == Activation::mish ||
-         kind == Activation::softplus || kind == Activation::hardSwish;
-}
-
 constexpr float seluScale = 1.05070098f, seluScaleAlpha = 1.75809934f;  // Klambauer et al. 2017
 constexpr float inverseSqrt2Pi = 0.398942280f;
 constexpr float geluTanhLinear = 1.59576912f, geluTanhCubic = 0.0713548163f;  // 2√(2/π) and that times 0.044715
@@ -79,7 +73,7 @@ GRADMILL_INLINE F activate(F z, [[maybe_unused]] F parameter) {
   return z;
 }
 
-// a'(z); v is z if derivativeNeedsInput(A), else y.
+// a'(z); v is z for gelu, geluTanh, silu, mish, softplus and hardSwish, else y: of the others z need not be kept.
 template <int A>
 GRADMILL_INLINE F activationDerivative([[maybe_unused]] F v, [[maybe_unused]] F parameter) {
   static_assert(A >= 0 && A < Activation::count, "unknown activation");

@@ -1,4 +1,4 @@
-// The Node-API door to the engine: memory, programs, jobs. Arguments come from src/native.ts alone, which checks them;
+// The Node-API door to the engine: memory, programs, jobs. Arguments come from src/node/native.ts alone, which checks them;
 // this file checks again only what would break memory safety. State is per environment: no globals but the team.
 // A worker may be killed while it is in here: from then on whatever touches JavaScript fails, at any line.
 #include <napi.h>
@@ -28,6 +28,10 @@ namespace {
 
 using Napi::CallbackInfo;
 
+void fail(Napi::Env env, const std::string& message) { Napi::Error::New(env, message).ThrowAsJavaScriptException(); }
+
+bool isFloats(Napi::Value value) { return value.IsTypedArray() && value.As<Napi::TypedArray>().TypedArrayType() == napi_float32_array; }
+
 // Of memory that nobody will look at again. The allocator that it goes back to keeps it for later: a process that made and forgot
 // a thousand models would stay as large as if it held many of them.
 void giveBackPages(char* data, size_t size) {
@@ -51,11 +55,17 @@ class Memory : public Napi::ObjectWrap<Memory> {
   // new Memory(bytes: Uint8Array over a SharedArrayBuffer, alignment: a power of two, as many bytes as it has to spare)
   explicit Memory(const CallbackInfo& info) : Napi::ObjectWrap<Memory>(info) {
     auto bytes = info[0].As<Napi::Uint8Array>();
-    const size_t alignment = info[1].As<Napi::Number>().Uint32Value(), length = bytes.ByteLength();
-    uint8_t* start = bytes.Data();
-    offset_ = uint32_t(-reinterpret_cast<uintptr_t>(start) & (alignment - 1));
-    data_ = reinterpret_cast<char*>(start) + offset_;
-    size_ = length < alignment ? 0 : length - alignment;
+    const bool shared = info[0].IsTypedArray() && !bytes.ArrayBuffer().IsArrayBuffer();
+    const size_t alignment = info[1].IsNumber() ? info[1].As<Napi::Number>().Uint32Value() : 0;
+    size_t space = shared ? bytes.ByteLength() : 0;
+    if (alignment < sizeof(Instruction) || (alignment & (alignment - 1)) != 0 || space < alignment) {
+      fail(info.Env(), "Memory: expected shared bytes, and an alignment that they have to spare");
+      return;
+    }
+    void* start = bytes.Data();
+    size_ = space - alignment;
+    data_ = static_cast<char*>(std::align(alignment, size_, start, space));
+    offset_ = uint32_t(data_ - reinterpret_cast<char*>(bytes.Data()));
     bytes_ = Napi::Persistent(bytes.As<Napi::Object>());
     preferHugePages(data_, size_);
     // V8 does not count shared memory: without this, forgotten models would not hurry its collector.
@@ -79,9 +89,9 @@ class Memory : public Napi::ObjectWrap<Memory> {
   }
 
   Napi::ObjectReference bytes_;
-  char* data_;
-  size_t size_;
-  uint32_t offset_;
+  char* data_ = nullptr;
+  size_t size_ = 0;
+  uint32_t offset_ = 0;
 };
 
 class Gradmill;
@@ -111,7 +121,6 @@ class LoadedProgram : public Napi::ObjectWrap<LoadedProgram> {
     return napi_set_element(info.Env(), info.This(), element, memory) == napi_ok;
   }
   bool ReadRun(const CallbackInfo& info, Run& run);
-  bool RunBatches(Run& run, char* scratch);
 
   std::vector<Instruction> instructions_;
   std::vector<Step> steps_;
@@ -123,13 +132,12 @@ class LoadedProgram : public Napi::ObjectWrap<LoadedProgram> {
 };
 
 // A job in flight: holds its program until the run has ended.
-struct PendingRun {
-  Job job;
+struct PendingRun : Job {
   napi_deferred deferred;
-  LoadedProgram* program;
+  LoadedProgram* loaded;
   Napi::ObjectReference held;
 
-  ~PendingRun() { program->running_ = false; }
+  ~PendingRun() { loaded->running_ = false; }
 };
 
 // One environment's state.
@@ -176,24 +184,24 @@ class Gradmill : public Napi::Addon<Gradmill> {
     auto* self = const_cast<Gradmill*>(static_cast<const Gradmill*>(job->owner));
     {
       std::lock_guard<std::mutex> lock(self->mutex_);
-      self->finished_.push_back(reinterpret_cast<PendingRun*>(job));
+      self->finished_.push_back(static_cast<PendingRun*>(job));
     }
     napi_call_threadsafe_function(self->settle_, nullptr, napi_tsfn_nonblocking);
   }
 
-  // False where the environment is ending.
-  bool Submit(napi_env env, PendingRun* pending) {
-    if (!joined_ && !Join(env)) return false;
+  // Why it could not, or null.
+  const char* Submit(napi_env env, PendingRun* pending) {
+    if (const char* reason = Join(env)) return reason;
     if (outstanding_++ == 0) napi_ref_threadsafe_function(env, settle_);
-    pending->job.owner = this;
-    pending->job.finished = Finished;
-    submit(&pending->job);
-    return true;
+    pending->owner = this;
+    pending->finished = Finished;
+    submit(pending);
+    return nullptr;
   }
 
-  // Runs it here with the team's help. False where the environment is ending.
+  // Runs it here with the team's help. False where there is no team.
   bool Lead(napi_env env, Program* program, const Run& run) {
-    if (!joined_ && !Join(env)) return false;
+    if (Join(env)) return false;
     Job job = {program, run, this, nullptr, 0, 0, nullptr};
     leadHere(job, guest_);
     return true;
@@ -203,14 +211,21 @@ class Gradmill : public Napi::Addon<Gradmill> {
   char* scratch() const { return scratch_.get(); }
 
  private:
-  bool Join(napi_env env) {
+  // Why there is no team, or null.
+  const char* Join(napi_env env) {
+    if (joined_) return nullptr;
     napi_value name;
     const auto settle = [](napi_env env, napi_value, void* self, void*) {
       if (env) static_cast<Gradmill*>(self)->Settle(env);
     };
     if (napi_create_string_utf8(env, "gradmill", NAPI_AUTO_LENGTH, &name) != napi_ok ||
         napi_create_threadsafe_function(env, nullptr, nullptr, name, 0, 1, nullptr, nullptr, this, settle, &settle_) != napi_ok)
-      return false;
+      return "the environment is ending";
+    if (joinTeam(threads_) == 0) {
+      leaveTeam(this);
+      napi_release_threadsafe_function(settle_, napi_tsfn_abort);
+      return "the system gives no thread";
+    }
     napi_unref_threadsafe_function(env, settle_);
     // Hooks run in reverse order: this one before settle_'s own, so that no job ends into a closed function.
     const auto leave = [](void* self) {
@@ -219,10 +234,10 @@ class Gradmill : public Napi::Addon<Gradmill> {
       for (PendingRun* pending : static_cast<Gradmill*>(self)->finished_) delete pending;
     };
     napi_add_env_cleanup_hook(env, leave, this);
-    joinTeam(threads_);
     guest_.scratch = scratch();
     enlist(guest_);
-    return joined_ = true;
+    joined_ = true;
+    return nullptr;
   }
 
   void Settle(napi_env env) {
@@ -266,7 +281,8 @@ class Gradmill : public Napi::Addon<Gradmill> {
       if (rows == 0 || columns == 0) return true;
       return stride >= columns && length >= columns && (length - columns) / stride >= rows - 1;
     };
-    if (!table || !fits(g.transposeA ? g.k : g.m, g.transposeA ? g.m : g.k, g.lda, array(5).ElementLength()) ||
+    if (!table || !isFloats(info[5]) || !isFloats(info[6]) || !isFloats(info[7]) ||
+        !fits(g.transposeA ? g.k : g.m, g.transposeA ? g.m : g.k, g.lda, array(5).ElementLength()) ||
         !fits(g.transposeB ? g.n : g.k, g.transposeB ? g.k : g.n, g.ldb, array(6).ElementLength()) ||
         !fits(g.m, g.n, g.ldc, array(7).ElementLength())) {
       Napi::Error::New(info.Env(), "gemm: arguments out of bounds").ThrowAsJavaScriptException();
@@ -314,10 +330,6 @@ ElementType elementType(napi_typedarray_type type) {
   }
 }
 
-uint64_t bytesOf(ElementType type) { return type <= ElementType::u8 ? 1 : type <= ElementType::u16 ? 2 : type == ElementType::f64 ? 8 : 4; }
-
-void fail(Napi::Env env, const std::string& message) { Napi::Error::New(env, message).ThrowAsJavaScriptException(); }
-
 // new Program(arena: Memory, words: Uint32Array, isa: string, strict: boolean, threads: number)
 LoadedProgram::LoadedProgram(const CallbackInfo& info) : Napi::ObjectWrap<LoadedProgram>(info) {
   const std::string reason = Load(info);
@@ -355,7 +367,7 @@ std::string LoadedProgram::Load(const CallbackInfo& info) {
 void LoadedProgram::SetFeed(const CallbackInfo& info) {
   const Napi::Env env = info.Env();
   const uint32_t slot = info[0].As<Napi::Number>().Uint32Value();
-  if (running_ || slot >= feedCount) return fail(env, "the program is running");
+  if (running_ || slot >= feedCount) return fail(env, running_ ? "the program is running" : "no such data set");
   feeds_[slot] = {};
   if (!Hold(info, slot, info[1]) || !env.GetInstanceData<Gradmill>()->IsMemory(info[1])) return;
   const Memory* memory = Memory::Unwrap(info[1].As<Napi::Object>());
@@ -379,21 +391,11 @@ bool LoadedProgram::ReadRun(const CallbackInfo& info, Run& run) {
   return !reason;
 }
 
-bool LoadedProgram::RunBatches(Run& run, char* scratch) {
-  const uint32_t never = 0;
-  uint64_t at = 0;
-  do {
-    if (!runBatch(program_, run, at, nullptr, scratch, &never)) return false;
-    at += run.batch;
-  } while (at < run.rowCount);
-  return true;
-}
-
 // run(…): on this thread; false when a fault was recorded
 Napi::Value LoadedProgram::RunHere(const CallbackInfo& info) {
   Run run;
   if (!ReadRun(info, run)) return info.Env().Undefined();
-  return Napi::Boolean::New(info.Env(), RunBatches(run, info.Env().GetInstanceData<Gradmill>()->scratch()));
+  return Napi::Boolean::New(info.Env(), runHere(program_, run, info.Env().GetInstanceData<Gradmill>()->scratch()));
 }
 
 // predict(from, to, rows, batch, x, columns, out, outColumns): on this thread, straight from and into the caller's arrays; the team helps
@@ -412,7 +414,8 @@ Napi::Value LoadedProgram::Predict(const CallbackInfo& info) {
   run.feeds[feedInput] = {data, rows, number(5), elementType(type)};
   run.feeds[feedOutput] = {out.Data(), rows, number(7), ElementType::f32};
   const char* reason = running_ ? "the program is running" : checkRun(program_, run);
-  if (!reason && (run.feeds[feedInput].type == ElementType::count || length < rows * number(5) || out.ElementLength() < rows * number(7)))
+  if (!reason && (!isFloats(info[6]) || run.feeds[feedInput].type == ElementType::count || length < rows * number(5) ||
+                  out.ElementLength() < rows * number(7)))
     reason = "an array is too short";
   if (reason) {
     fail(env, reason);
@@ -422,7 +425,7 @@ Napi::Value LoadedProgram::Predict(const CallbackInfo& info) {
   auto* self = env.GetInstanceData<Gradmill>();
   if (program_.threads > 1 && estimate(program_, run.from, run.to, run.rowCount) > large && self->Lead(env, &program_, run))
     return Napi::Boolean::New(env, reinterpret_cast<const ControlBlock*>(program_.arena)->fault.fault == 0);
-  return Napi::Boolean::New(env, RunBatches(run, self->scratch()));
+  return Napi::Boolean::New(env, runHere(program_, run, self->scratch()));
 }
 
 // estimate(from, to, rows): rough nanoseconds on one thread
@@ -439,10 +442,13 @@ Napi::Value LoadedProgram::Start(const CallbackInfo& info) {
   napi_value promise;
   if (napi_create_promise(info.Env(), &deferred, &promise) != napi_ok) return info.Env().Undefined();
   auto* pending = new PendingRun{{}, deferred, this, Napi::Persistent(info.This().As<Napi::Object>())};
-  pending->job.program = &program_;
-  pending->job.run = run;
+  pending->program = &program_;
+  pending->run = run;
   running_ = true;
-  if (!info.Env().GetInstanceData<Gradmill>()->Submit(info.Env(), pending)) delete pending;
+  if (const char* reason = info.Env().GetInstanceData<Gradmill>()->Submit(info.Env(), pending)) {
+    delete pending;
+    fail(info.Env(), reason);
+  }
   return Napi::Value(info.Env(), promise);
 }
 
@@ -451,6 +457,7 @@ Napi::Value LoadedProgram::Start(const CallbackInfo& info) {
 Napi::Value LoadedProgram::Division(const CallbackInfo& info) {
   auto words = Napi::Uint32Array::New(info.Env(), 3 + 3 * size_t(program_.stepCount));
   uint32_t* word = words.Data();
+  if (!word) return words;
   *word++ = program_.table->gemmRows;
   *word++ = program_.table->gemmColumns;
   *word++ = program_.table->gemmDepth;

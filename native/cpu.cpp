@@ -13,38 +13,42 @@
 
 namespace gradmill {
 
-int supportedIsas(const char* (&names)[4]) {
-  int count = 0;
+namespace {
+
+// Of a processor's family, fast and strict; each instruction set holds those before it.
 #if defined(__x86_64__) || defined(_M_X64)
-  // __builtin_cpu_supports also asks whether the operating system saves the registers.
-  names[count++] = "sse2";
-  if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma")) return count;
-  names[count++] = "avx2";
-  if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
-      __builtin_cpu_supports("avx512vl"))
-    names[count++] = "avx512";
+constexpr const KernelTable* tables[][2] = {
+    {&kernels_sse2, &kernels_sse2},  // without a fused multiply-add both are one
+    {&kernels_avx2, &kernels_avx2_strict},
+    {&kernels_avx512, &kernels_avx512_strict},
+};
+
+// __builtin_cpu_supports also asks whether the operating system saves the registers.
+int supported() {
+  if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma")) return 1;
+  const bool avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
+                      __builtin_cpu_supports("avx512vl");
+  return avx512 ? 3 : 2;
+}
 #elif defined(__aarch64__)
-  names[count++] = "neon";
+constexpr const KernelTable* tables[][2] = {{&kernels_neon, &kernels_neon_strict}};
+
+int supported() { return 1; }
 #endif
+
+}  // namespace
+
+int supportedIsas(const char* (&names)[4]) {
+  const int count = supported();
+  for (int i = 0; i < count; i++) names[i] = tables[i][0]->isa;
   return count;
 }
 
 const KernelTable* kernelTable(const char* isa, bool strict) {
-  const char* names[4];
-  const int count = supportedIsas(names);
-  bool supported = false;
-  for (int i = 0; i < count; i++) supported |= strcmp(names[i], isa) == 0;
-  if (!supported) return nullptr;
-#if defined(__x86_64__) || defined(_M_X64)
-  // SSE2 has no fused multiply-add: its one table is strict.
-  if (strcmp(isa, "sse2") == 0) return &kernels_sse2;
-  if (strcmp(isa, "avx2") == 0) return strict ? &kernels_avx2_strict : &kernels_avx2;
-  return strict ? &kernels_avx512_strict : &kernels_avx512;
-#elif defined(__aarch64__)
-  return strict ? &kernels_neon_strict : &kernels_neon;
-#else
+  const int count = supported();
+  for (int i = 0; i < count; i++)
+    if (strcmp(tables[i][0]->isa, isa) == 0) return tables[i][strict];
   return nullptr;
-#endif
 }
 
 CacheSizes cacheSizes() {

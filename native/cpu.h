@@ -1,4 +1,4 @@
-// What this machine offers: instruction sets, and the cores that this process may use. Called once, when the library loads.
+// What this machine offers: instruction sets, caches, and the cores that this process may use.
 #pragma once
 #include "kernels.h"
 

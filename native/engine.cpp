@@ -5,11 +5,6 @@
 namespace gradmill {
 namespace {
 
-constexpr uint32_t elementSize(ElementType type) {
-  constexpr uint32_t sizes[] = {1, 1, 2, 2, 4, 4, 4, 8};
-  return sizes[uint32_t(type)];
-}
-
 // Reads the strings of ops.h at compile time: a mistake there is a compile error.
 constexpr OpInfo parse(const char* name, Split split, int phases, const char* dims, const char* immediates, const char* operands) {
   OpInfo info = {name, dims, immediates, operands, split, uint8_t(phases), 0, 0, 0, {}};
@@ -207,7 +202,7 @@ uint32_t gemmGrid(const KernelTable& table, const Step& step, uint32_t threads) 
 // Parts of a step that take at most program.slice each. A gemm is cut across its columns, where nothing is packed twice but a.
 void slice(const Program& program, Step& step) {
   const double pieces = cost(step, *program.table) / program.slice;
-  if (opInfos[step.op].split == Split::none || pieces <= 1) return;
+  if (pieces <= 1) return;
   constexpr uint32_t most = 4096;
   step.parts = pieces < most ? uint32_t(pieces) + 1 : most;
   if (step.op != op_gemm) return;
@@ -224,8 +219,9 @@ void slice(const Program& program, Step& step) {
 void divide(const Program& program, Step& step) {
   step.parts = 1;
   step.call.grid = 1 | 1 << 16;
-  if (program.slice > 0 && !(step.op == op_globalNormScale && step.call.phase == 1)) return slice(program, step);
-  if (program.threads < 2 || step.op == op_lossTotal || (step.op == op_globalNormScale && step.call.phase == 1)) return;
+  if (opInfos[step.op].split == Split::none || (step.op == op_globalNormScale && step.call.phase == 1)) return;
+  if (program.slice > 0) return slice(program, step);
+  if (program.threads < 2) return;
   const uint32_t threads = program.threads;
   if (step.op == op_gemm) {
     step.call.grid = gemmGrid(*program.table, step, threads);
@@ -233,7 +229,7 @@ void divide(const Program& program, Step& step) {
     return;
   }
   const double alone = cost(step, *program.table);
-  if (opInfos[step.op].split == Split::none || alone * (threads - 1) / threads < openingCost) return;
+  if (alone * (threads - 1) / threads < openingCost) return;
   step.parts = alone > 100000 ? 2 * threads : threads;
 }
 
@@ -349,11 +345,12 @@ uint64_t extentBytes(const OperandInfo& operand, const uint32_t* dims) {
   for (int i = 0; i < 3; i++)
     for (int power = 0; power < operand.powers[i]; power++) extent = times(extent, dims[i]);
   if (operand.chunks) extent = extent / 4096 + (extent % 4096 != 0);
-  return times(extent, elementSize(operand.type));
+  return times(extent, bytesOf(operand.type));
 }
 
 LoadError load(Program& program) {
   const size_t arenaBytes = program.arenaBytes;
+  if (program.threads > 1024) return {0, "too many threads", nullptr};  // a ticket counts parts in 16 bits
   program.stepCount = 0;
   program.rows = 0;
   for (uint32_t i = 0; i < program.instructionCount; i++) {
@@ -458,6 +455,14 @@ bool runBatch(Program& program, const Run& run, uint64_t at, Crew* crew, char* s
   if (turn.watched) keepFigures(program, run, turn);
   __atomic_fetch_add(&control->progress, 1, __ATOMIC_RELEASE);
   return true;
+}
+
+bool runHere(Program& program, const Run& run, char* scratch) {
+  constexpr uint32_t never = 0;
+  for (uint64_t at = 0;; at += run.batch) {
+    if (!runBatch(program, run, at, nullptr, scratch, &never)) return false;
+    if (run.rowCount - at <= run.batch) return true;
+  }
 }
 
 bool resume(Program& program, const Run& run, Position& position, char* scratch, bool (*late)()) {

@@ -112,6 +112,9 @@ struct Crew;
 // Runs one batch that begins at row `at` of the run. Returns false when a fault was recorded or `abandon` became non-zero.
 bool runBatch(Program& program, const Run& run, uint64_t at, Crew* crew, char* scratch, const uint32_t* abandon);
 
+// All batches of a run on this thread. Returns false when a fault was recorded.
+bool runHere(Program& program, const Run& run, char* scratch);
+
 // Where a run that takes turns has got to.
 struct Position {
   uint64_t row;

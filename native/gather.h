@@ -60,7 +60,7 @@ static void gather(const Call& call, uint32_t part, uint32_t parts, char*) {
   for (size_t i = rows.begin; i < rows.end; i++) {
     float* y = floats(call, 0) + i * n;
     const uint64_t row = sourceRow(call, feed, i);
-    if (row == feed.rows) return raise(call, Fault::rowOutOfRange, call.firstRow + i);
+    if (row == feed.rows) return raise(call, Fault::rowOutOfRange, uint32_t(i), call.firstRow + i);
     // Rows lie anywhere in the data set: the next one is fetched while this one is converted.
     const uint64_t next = i + 1 < rows.end ? sourceRow(call, feed, i + 1) : row;
     F finite = F::zero();  // 0 while all are finite, else NaN
@@ -68,14 +68,14 @@ static void gather(const Call& call, uint32_t part, uint32_t parts, char*) {
       const auto* source = elements + row * n;
       const auto* later = elements + (next == feed.rows ? row : next) * n;
       forVectors(n, [&](size_t j, int count) {
-        prefetch(later + j);
+        __builtin_prefetch(later + j);
         F x = toFloats(source + j, count);
         if (mean) x = (x - F::loadPartial(mean + j, count)) * F::loadPartial(scale + j, count);
         finite = finite + (x - x);
         x.storePartial(y + j, count);
       });
     });
-    if (call.immediates[1] == 0 && any(isnan(finite))) return raise(call, Fault::nonFiniteInput, row);
+    if (call.immediates[1] == 0 && any(isnan(finite))) return raise(call, Fault::nonFiniteInput, uint32_t(i), row);
   }
 }
 
@@ -83,12 +83,12 @@ static void gatherLabels(const Call& call, uint32_t, uint32_t, char*) {
   const Feed& feed = call.feeds[call.immediates[0]];
   int32_t* labels = static_cast<int32_t*>(call.operands[0]);
   withElements(feed, [&](auto* source) {
-    for (size_t i = 0; i < call.m; i++) {
+    for (uint32_t i = 0; i < call.m; i++) {
       const uint64_t row = sourceRow(call, feed, i);
-      if (row == feed.rows) return raise(call, Fault::rowOutOfRange, call.firstRow + i);
+      if (row == feed.rows) return raise(call, Fault::rowOutOfRange, i, call.firstRow + i);
       const double label = double(source[row]);
       // Also false for NaN.
-      if (!(label >= 0.0 && label < double(call.n)) || double(int32_t(label)) != label) return raise(call, Fault::labelOutOfRange, row);
+      if (!(label >= 0.0 && label < double(call.n)) || double(int32_t(label)) != label) return raise(call, Fault::labelOutOfRange, i, row);
       labels[i] = int32_t(label);
     }
   });
@@ -97,7 +97,7 @@ static void gatherLabels(const Call& call, uint32_t, uint32_t, char*) {
 static void scatter(const Call& call, uint32_t part, uint32_t parts, char*) {
   const Feed& feed = call.feeds[call.immediates[0]];
   const Range rows = share(call.m, 1, part, parts);
-  if (call.firstRow + rows.end > feed.rows) return raise(call, Fault::rowOutOfRange, call.firstRow);
+  if (rows.end > feed.rows || call.firstRow > feed.rows - rows.end) return raise(call, Fault::rowOutOfRange, 0, call.firstRow);
   __builtin_memcpy(static_cast<float*>(feed.data) + (call.firstRow + rows.begin) * call.n, floats(call, 0) + rows.begin * call.n,
                    (rows.end - rows.begin) * call.n * sizeof(float));
 }

@@ -1,4 +1,5 @@
-// c = beta·c + (alpha·op(a))·op(b), row-major, all four transpose forms: BLIS's loops round one register tile.
+// c = beta·c + (alpha·op(a))·op(b), row-major, all four transpose forms: BLIS's loops round a register tile; and
+// ways of their own for products of few rows, columns or terms (`Path`, at the end).
 //
 // Every element of c goes through the same sequence in every path (packed or not, edge or not, any blocking): c = beta·c
 // (beta 0: zero, c is not read), then c = c + (alpha·a)·b for k ascending, one fma or one multiply and one add each. So
@@ -134,8 +135,8 @@ static inline void moveTransposed(float* tile, float* c, size_t ldc, size_t colu
 
 // Turns the run-time number of rows into the kernel's compile-time R. packed: null, or where to write what is read of b.
 template <int R, int V, bool columnsOfA, bool sideways>
-static inline void kernelOfRows(int rows, size_t depth, View a, const float* b, size_t ldb, float* c, size_t ldc, size_t columns,
-                                bool fresh, float* tile, float* packed) {
+static GRADMILL_TILE_FUNCTION void kernelOfRows(int rows, size_t depth, View a, const float* b, size_t ldb, float* c, size_t ldc,
+                                                size_t columns, bool fresh, float* tile, float* packed) {
   if constexpr (R > 1) {
     if (rows < R) return kernelOfRows<R - 1, V, columnsOfA, sideways>(rows, depth, a, b, ldb, c, ldc, columns, fresh, tile, packed);
   }
@@ -348,7 +349,7 @@ GRADMILL_INLINE void addTransposed(F* sum, const float* a, size_t lda, const flo
   }
 }
 
-// A few rows of a times rows of b: to pack b would take longer than the product.
+// A few rows of a times rows of b, turned in registers.
 template <int R>
 static void thinTransposed(const GemmArguments& g, const Epilogue& epilogue) {
   constexpr size_t most = F::lanes == 16 ? 2 : 4, groups = R < most ? most / R : 1;  // of sums side by side, to hide the latency of fma
@@ -418,6 +419,56 @@ static void thinRows(const GemmArguments& g, const Epilogue& epilogue) {
   epilogue(g.c, g.ldc, 0, 0, R, g.n);
 }
 
+// Ways through a product, which differ in speed alone.
+enum class Path { column, thinTransposed, thinRows, turned, wide, blocked };
+constexpr size_t thinTransposedMost = 4, thinRowsMost = vectorRegisters / 8;
+constexpr int wideRows = fusedMultiplyAdd ? 6 : 5, wideVectors = 4;
+
+static Path pathOf(const GemmArguments& g) {
+  if (g.alpha != 1.0f) return Path::blocked;  // where a is packed it is scaled
+  // A single column: its transpose, a single row, has lanes across the outputs.
+  if (g.n == 1 && g.ldc == 1 && g.m > 1 && (g.transposeB || g.ldb == 1)) return Path::column;
+  if (g.transposeB) {
+    if (g.transposeA) return Path::blocked;
+    // To pack b would take longer than the product.
+    if (g.m <= thinTransposedMost) return Path::thinTransposed;
+    // b's rows are many and long, a's few: the transpose of the product needs neither packed, and turns c around instead of b.
+    const bool farApart = g.ldb % 1024 == 0;  // rows of b share a set of L1
+    const bool turns = g.m <= g.k && (g.m <= 128 || !farApart) && (g.m > F::lanes || g.k >= 256);
+    return turnsC && turns ? Path::turned : Path::blocked;
+  }
+  // Columns of c that fill no register tiles, and more rows, along which a lies as b does: so rows fill the lanes.
+  if (turnsC && g.transposeA && g.n % nr != 0 && g.m >= 2 * g.n && (g.k >= 32 || g.n <= nr)) return Path::turned;
+  // Of a few terms it is c that takes time: its lines are written four side by side.
+  if (F::lanes == 16 && g.k <= 4 && g.m > 4 && g.n >= 256 && g.n % (wideVectors * F::lanes) == 0) return Path::wide;
+  return !g.transposeA && g.m <= thinRowsMost ? Path::thinRows : Path::blocked;
+}
+
+// Packing pays once enough columns use a again, and enough rows b, over a depth whose columns overflow L1.
+static Packing packingOf(const GemmArguments& g) {
+  const bool packsA = g.k > 64 && (g.transposeA ? g.n >= 8 * size_t(nr) && g.m >= 4 * mr : g.n >= 16 * size_t(nr) && g.m >= 8 * mr);
+  return {packsA || g.alpha != 1.0f, g.transposeB || g.m >= 8 * mr};
+}
+
+static GemmArguments turned(const GemmArguments& g) {
+  return {g.n, g.m, g.k, g.b, g.a, g.c, g.ldb, g.lda, g.ldc, !g.transposeB, !g.transposeA, g.alpha, g.beta};
+}
+
+template <int R, int V, bool sideways>
+static void inBlocks(const GemmArguments& g, Packing packing, char* scratch, const Epilogue& epilogue) {
+  if (packing.a || g.transposeA) return gemmBlock<R, V, true, sideways>(g, packing, scratch, epilogue);
+  gemmBlock<R, V, false, sideways>(g, packing, scratch, epilogue);
+}
+
+// Calls body with the number of rows, 1 to `most`, as a constant.
+template <size_t most, class Body>
+static inline void withRows(size_t rows, Body body) {
+  if constexpr (most > 1) {
+    if (rows < most) return withRows<most - 1>(rows, body);
+  }
+  body(std::integral_constant<int, int(most)>());
+}
+
 static void gemm(const GemmArguments& given, char* scratch, const Epilogue& epilogue) {
   GemmArguments g = given;
   if (g.m == 0 || g.n == 0) return;
@@ -426,55 +477,29 @@ static void gemm(const GemmArguments& given, char* scratch, const Epilogue& epil
       for (size_t j = 0; j < g.n; j++) g.c[i * g.ldc + j] = g.beta * g.c[i * g.ldc + j];
     g.beta = 1.0f;
   }
-  // A single column: its transpose, a single row, has lanes across the outputs.
-  if (g.n == 1 && g.ldc == 1 && g.m > 1 && g.alpha == 1.0f && (g.transposeB || g.ldb == 1)) {
-    const GemmArguments t = {1, g.m, g.k, g.b, g.a, g.c, g.ldb, g.lda, g.m, false, !g.transposeA, 1.0f, g.beta};
-    const Epilogue sideways = {epilogue.run, epilogue.what, true};
-    return t.transposeB ? thinTransposed<1>(t, sideways) : thinRows<1>(t, sideways);
-  }
-  // Packing pays once enough columns use a again, and enough rows b, over a depth whose columns overflow L1.
-  const bool deep = g.k > 64;
-  const bool packsA = deep && (g.transposeA ? g.n >= 8 * size_t(nr) && g.m >= 4 * mr : g.n >= 16 * size_t(nr) && g.m >= 8 * mr);
-  const Packing packing = {packsA || g.alpha != 1.0f, g.transposeB || g.m >= 8 * mr};
-  if (g.m <= 4 && g.transposeB && !g.transposeA && g.alpha == 1.0f) {
-    if (g.m == 1) return thinTransposed<1>(g, epilogue);
-    if (g.m == 2) return thinTransposed<2>(g, epilogue);
-    if (g.m == 3) return thinTransposed<3>(g, epilogue);
-    return thinTransposed<4>(g, epilogue);
-  }
-  // b's rows are many and long, a's few: the transpose of the product needs neither packed, and turns c around instead of b.
-  if constexpr (turnsC) {
-    const bool farApart = g.ldb % 1024 == 0;  // rows of b share a set of L1
-    if (g.transposeB && !g.transposeA && g.alpha == 1.0f && g.m <= g.k && (g.m <= 128 || !farApart) && (g.m > F::lanes || g.k >= 256)) {
-      const GemmArguments t = {g.n, g.m, g.k, g.b, g.a, g.c, g.ldb, g.lda, g.ldc, false, true, 1.0f, g.beta};
-      return gemmBlock<mr, gemmVectors, false, true>(t, {false, true}, scratch, epilogue);
+  switch (pathOf(g)) {
+    case Path::column: {
+      GemmArguments t = turned(g);
+      t.transposeA = false;  // its one row is contiguous either way
+      const Epilogue sideways = {epilogue.run, epilogue.what, true};
+      return t.transposeB ? thinTransposed<1>(t, sideways) : thinRows<1>(t, sideways);
     }
-    // Columns of c that fill no register tiles, and more rows, along which a lies as b does: so rows fill the lanes.
-    if (g.transposeA && !g.transposeB && g.alpha == 1.0f && g.n % nr != 0 && g.m >= 2 * g.n && (g.k >= 32 || g.n <= nr)) {
-      const GemmArguments t = {g.n, g.m, g.k, g.b, g.a, g.c, g.ldb, g.lda, g.ldc, true, false, 1.0f, g.beta};
-      return gemmBlock<mr, gemmVectors, true, true>(t, {false, false}, scratch, epilogue);
-    }
+    case Path::thinTransposed:
+      return withRows<thinTransposedMost>(g.m, [&](auto rows) { thinTransposed<rows.value>(g, epilogue); });
+    case Path::thinRows:
+      return withRows<thinRowsMost>(g.m, [&](auto rows) { thinRows<rows.value>(g, epilogue); });
+    case Path::turned:
+      if constexpr (turnsC) {
+        const GemmArguments t = turned(g);
+        inBlocks<mr, gemmVectors, true>(t, {false, t.transposeB}, scratch, epilogue);
+      }
+      return;
+    case Path::wide:
+      if constexpr (F::lanes == 16) inBlocks<wideRows, wideVectors, false>(g, {false, false}, scratch, epilogue);
+      return;
+    case Path::blocked:
+      return inBlocks<mr, gemmVectors, false>(g, packingOf(g), scratch, epilogue);
   }
-  // Of a few terms it is c that takes time: its lines are written four side by side.
-  if constexpr (F::lanes == 16) {
-    constexpr int rows = fusedMultiplyAdd ? 6 : 5, vectors = 4;
-    if (g.k <= 4 && g.n >= 256 && g.n % (vectors * F::lanes) == 0 && g.m > 4 && !g.transposeB && g.alpha == 1.0f) {
-      if (g.transposeA) return gemmBlock<rows, vectors, true>(g, {false, false}, scratch, epilogue);
-      return gemmBlock<rows, vectors, false>(g, {false, false}, scratch, epilogue);
-    }
-  }
-  if (g.m <= vectorRegisters / 8 && !g.transposeB && !g.transposeA && g.alpha == 1.0f) {
-    if (g.m == 1) return thinRows<1>(g, epilogue);
-    if (g.m == 2) return thinRows<2>(g, epilogue);
-    if constexpr (vectorRegisters == 32) {
-      if (g.m == 3) return thinRows<3>(g, epilogue);
-      if (g.m == 4) return thinRows<4>(g, epilogue);
-    }
-  }
-  if (packing.a || g.transposeA)
-    gemmBlock<mr, gemmVectors, true>(g, packing, scratch, epilogue);
-  else
-    gemmBlock<mr, gemmVectors, false>(g, packing, scratch, epilogue);
 }
 
 }  // namespace

@@ -16,6 +16,9 @@ enum Op : uint32_t {
 };
 
 enum class ElementType : uint32_t { i8, u8, i16, u16, i32, u32, f32, f64, count };
+constexpr uint32_t bytesOf(ElementType type) {
+  return type <= ElementType::u8 ? 1 : type <= ElementType::u16 ? 2 : type == ElementType::f64 ? 8 : 4;
+}
 
 // A data set outside the arena, bound to a slot for one run. Two are the engine's to write. feedSamples has a row for each watched
 // batch of a run (see Run). feedTimes, if it is there, has a row a batch, in which every instruction of the run has the nanoseconds
@@ -32,9 +35,10 @@ enum FeedSlot : uint32_t { feedInput, feedTarget, feedOrder, feedOutput, feedSam
 enum class Fault : uint32_t { none, nonFiniteInput, labelOutOfRange, rowOutOfRange, nonFiniteLoss, nonFiniteWeight };
 
 struct FaultRecord {
-  uint32_t fault;        // a Fault; the first one wins
+  uint32_t fault;        // a Fault
   uint32_t instruction;  // set by the engine
-  uint64_t row;          // row of the data set, or element of the tensor
+  uint64_t row;          // of the data set
+  uint32_t place;        // of that row in the batch
 };
 
 // One instruction with its addresses resolved; its dims hold the running batch's rows.

@@ -119,7 +119,7 @@ static void softmaxCrossEntropy(const Call& call, uint32_t part, uint32_t parts,
     const float* x = loss.x + i * n;
     float* dX = loss.dX ? loss.dX + i * n : nullptr;
     const int32_t label = loss.labels ? loss.labels[i] : 0;
-    if (uint32_t(label) >= n) return raise(call, Fault::labelOutOfRange, call.firstRow + i);
+    if (uint32_t(label) >= n) return raise(call, Fault::labelOutOfRange, uint32_t(i), call.firstRow + i);
     const TargetRow target = {loss.t ? loss.t + i * n : nullptr, label, smoothing, smoothing / float(n)};
     const float most = maxOf(x, n);
     const F shift = F::set(most);
@@ -155,7 +155,7 @@ static void categoricalCrossEntropy(const Call& call, uint32_t part, uint32_t pa
   for (size_t i = rows.begin; i < rows.end; i++) {
     const float* x = loss.x + i * n;
     const int32_t label = loss.labels ? loss.labels[i] : -1;
-    if (loss.labels && uint32_t(label) >= n) return raise(call, Fault::labelOutOfRange, call.firstRow + i);
+    if (loss.labels && uint32_t(label) >= n) return raise(call, Fault::labelOutOfRange, uint32_t(i), call.firstRow + i);
     const TargetRow target = {loss.t ? loss.t + i * n : nullptr, label, 0.0f, 0.0f};
     loss.rowLoss[i] = sumOf(n, [&](size_t j, int count) {
       const F p = F::loadPartial(x + j, count), q = target(j, count), clipped = max(min(p, high), low);
@@ -177,7 +177,7 @@ static void lossTotal(const Call& call, uint32_t, uint32_t, char*) {
   double* totals = static_cast<double*>(call.operands[2]);
   totals[0] += sum;
   totals[1] += double(call.m);
-  if (!(sum - sum == 0.0)) raise(call, Fault::nonFiniteLoss, call.firstRow);
+  if (!(sum - sum == 0.0)) raise(call, Fault::nonFiniteLoss, 0, call.firstRow);
 }
 
 static void accuracy(const Call& call, uint32_t, uint32_t, char*) {

@@ -176,7 +176,7 @@ static void updateStatistics(const Call& call, uint32_t part, uint32_t parts, ch
     newVariance.storePartial(movingVariance + j, count);
     finite = finite + ((newMean - newMean) + (newVariance - newVariance));
   });
-  if (any(isnan(finite))) raise(call, Fault::nonFiniteWeight, 0);
+  if (any(isnan(finite))) raise(call, Fault::nonFiniteWeight, 0, 0);
 }
 
 static void layerNormalization(const Call& call, uint32_t part, uint32_t parts, char*) {

@@ -14,7 +14,7 @@
   /* c = beta·c, then c += op(a)·op(b) over ascending k, then + bias, then: c = a(c), or y = a(c), or c = c ⊙ a'(v) */        \
   OP(gemm, tiles, 1, "m n k", "transpose beta:f32 activation parameter:f32", "a[m*k] b[k*n] c[m*n]! bias[n]? y[m*n]!? v[m*n]?") \
   /* y = x + bias, row by row */                                                                                              \
-  OP(addBias, elements, 1, "m n", "", "x[m*n] bias[n] y[m*n]!")                                                               \
+  OP(addBias, rows, 1, "m n", "", "x[m*n] bias[n] y[m*n]!")                                                                   \
   /* y = a(x) */                                                                                                              \
   OP(activate, elements, 1, "m n", "activation parameter:f32", "x[m*n] y[m*n]!")                                              \
   /* dX = dY ⊙ a'(v); v is the activation's output, or its input where the derivative needs that */                           \

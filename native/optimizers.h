@@ -27,7 +27,7 @@ static inline void updateParameters(const Call& call, int clipOperand, uint32_t 
     updated.storePartial(p + i, count);
     finite = finite + (updated - updated);
   });
-  if (any(isnan(finite))) raise(call, Fault::nonFiniteWeight, 0);
+  if (any(isnan(finite))) raise(call, Fault::nonFiniteWeight, 0, 0);
 }
 
 namespace ops {

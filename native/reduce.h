@@ -18,9 +18,9 @@ struct Range {
 
 // The part's share of `total`, in multiples of `grain`.
 static inline Range share(size_t total, size_t grain, uint32_t part, uint32_t parts) {
-  const size_t grains = (total + grain - 1) / grain;
-  const size_t begin = grains * part / parts * grain, end = grains * (part + 1) / parts * grain;
-  return {begin < total ? begin : total, end < total ? end : total};
+  const uint64_t grains = (total + grain - 1) / grain;  // times a part's number it is more than WebAssembly's size_t holds
+  const uint64_t begin = grains * part / parts * grain, end = grains * (part + 1) / parts * grain;
+  return {size_t(begin < total ? begin : total), size_t(end < total ? end : total)};
 }
 
 static inline float foldLanes(const F (&sum)[laneVectors]) {
@@ -102,13 +102,20 @@ static inline float immediateFloat(const Call& call, int index) {
   return value;
 }
 
-// The first fault of a run is kept.
-static inline void raise(const Call& call, Fault fault, uint64_t row) {
-  uint32_t none = uint32_t(Fault::none);
-  if (__atomic_compare_exchange_n(&call.fault->fault, &none, uint32_t(fault), false, __ATOMIC_RELAXED, __ATOMIC_RELAXED)) {
-    call.fault->instruction = call.instruction;
-    call.fault->row = row;
+// Of the faults that a step's parts find, the one of the batch's first row is kept, whoever comes first.
+static inline void raise(const Call& call, Fault fault, uint32_t place, uint64_t row) {
+  constexpr uint32_t none = uint32_t(Fault::none), held = ~0u;
+  FaultRecord& record = *call.fault;
+  uint32_t kept;
+  do kept = __atomic_load_n(&record.fault, __ATOMIC_RELAXED);
+  while (kept == held || !__atomic_compare_exchange_n(&record.fault, &kept, held, false, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED));
+  if (kept == none || place < record.place) {
+    record.instruction = call.instruction;
+    record.row = row;
+    record.place = place;
+    kept = uint32_t(fault);
   }
+  __atomic_store_n(&record.fault, kept, __ATOMIC_RELEASE);
 }
 
 namespace ops {

@@ -106,10 +106,6 @@ struct Reader {
   }
 };
 
-uint64_t elementBytes(ElementType type) {
-  return type <= ElementType::u8 ? 1 : type <= ElementType::u16 ? 2 : type == ElementType::f64 ? 8 : 4;
-}
-
 // Finds the parts of recorded.words. Returns why they make no case, or null.
 const char* parse(Case& recorded) {
   Reader in = {recorded.words.data(), recorded.words.size()};
@@ -130,7 +126,7 @@ const char* parse(Case& recorded) {
     DataSet set = {ElementType(in.word()), in.word(), in.word(), 0, nullptr};
     if (set.type >= ElementType::count) return "an unknown element type";
     uint64_t bytes;
-    if (__builtin_mul_overflow(uint64_t(set.rows) * set.columns, elementBytes(set.type), &bytes) || bytes > SIZE_MAX / 2)
+    if (__builtin_mul_overflow(uint64_t(set.rows) * set.columns, bytesOf(set.type), &bytes) || bytes > SIZE_MAX / 2)
       return "a data set is too large";
     set.bytes = size_t(bytes);
     set.data = in.words((bytes + 3) / 4);
@@ -338,15 +334,14 @@ class Life {
 };
 
 // A run on the team, and the thread that waits for it.
-struct Waiting {
-  Job job;  // first: `finished` is told of it alone
+struct Waiting : Job {
   std::mutex mutex;
   std::condition_variable ended;
   bool done = false;
 
-  Waiting(Program& program, const Run& run, const void* owner) : job{&program, run, owner, finished, 0, 0, nullptr} { submit(&job); }
-  static void finished(Job* job) {
-    Waiting* self = reinterpret_cast<Waiting*>(job);
+  Waiting(Program& program, const Run& run, const void* owner) : Job{&program, run, owner, finish, 0, 0, nullptr} { submit(this); }
+  static void finish(Job* job) {
+    Waiting* self = static_cast<Waiting*>(job);
     std::lock_guard<std::mutex> lock(self->mutex);
     self->done = true;
     self->ended.notify_all();

@@ -91,11 +91,7 @@ GRADMILL_INLINE M le(F a, F b) { return {_mm_cmple_ps(a.v, b.v)}; }
 GRADMILL_INLINE M eq(F a, F b) { return {_mm_cmpeq_ps(a.v, b.v)}; }
 GRADMILL_INLINE M isnan(F a) { return {_mm_cmpunord_ps(a.v, a.v)}; }
 GRADMILL_INLINE M eq(I a, I b) { return {_mm_castsi128_ps(_mm_cmpeq_epi32(a.v, b.v))}; }
-GRADMILL_INLINE M gt(I a, I b) { return {_mm_castsi128_ps(_mm_cmpgt_epi32(a.v, b.v))}; }
 GRADMILL_INLINE M operator&(M a, M b) { return {_mm_and_ps(a.v, b.v)}; }
-GRADMILL_INLINE M operator|(M a, M b) { return {_mm_or_ps(a.v, b.v)}; }
-GRADMILL_INLINE M operator^(M a, M b) { return {_mm_xor_ps(a.v, b.v)}; }
-GRADMILL_INLINE M operator~(M a) { return {_mm_xor_ps(a.v, _mm_castsi128_ps(_mm_set1_epi32(-1)))}; }
 GRADMILL_INLINE bool any(M m) { return _mm_movemask_ps(m.v) != 0; }
 GRADMILL_INLINE bool all(M m) { return _mm_movemask_ps(m.v) == 15; }
 GRADMILL_INLINE F select(M m, F t, F f) { return {_mm_or_ps(_mm_and_ps(m.v, t.v), _mm_andnot_ps(m.v, f.v))}; }
@@ -110,10 +106,6 @@ GRADMILL_INLINE I shiftLeft(I a) {
   return {_mm_slli_epi32(a.v, n)};
 }
 template <int n>
-GRADMILL_INLINE I shiftRight(I a) {
-  return {_mm_srli_epi32(a.v, n)};
-}
-template <int n>
 GRADMILL_INLINE I shiftRightArithmetic(I a) {
   return {_mm_srai_epi32(a.v, n)};
 }
@@ -121,7 +113,6 @@ GRADMILL_INLINE I shiftRightArithmetic(I a) {
 GRADMILL_INLINE F asFloat(I a) { return {_mm_castsi128_ps(a.v)}; }
 GRADMILL_INLINE I asInt(F a) { return {_mm_castps_si128(a.v)}; }
 GRADMILL_INLINE F toFloat(I a) { return {_mm_cvtepi32_ps(a.v)}; }
-GRADMILL_INLINE I truncate(F a) { return {_mm_cvttps_epi32(a.v)}; }
 
 // maxps returns its second operand when the comparison is false, so a NaN there passes through.
 GRADMILL_INLINE F atLeast(F bound, F x) { return {_mm_max_ps(bound.v, x.v)}; }
@@ -180,11 +171,7 @@ GRADMILL_INLINE M le(F a, F b) { return {_mm256_cmp_ps(a.v, b.v, _CMP_LE_OQ)}; }
 GRADMILL_INLINE M eq(F a, F b) { return {_mm256_cmp_ps(a.v, b.v, _CMP_EQ_OQ)}; }
 GRADMILL_INLINE M isnan(F a) { return {_mm256_cmp_ps(a.v, a.v, _CMP_UNORD_Q)}; }
 GRADMILL_INLINE M eq(I a, I b) { return {_mm256_castsi256_ps(_mm256_cmpeq_epi32(a.v, b.v))}; }
-GRADMILL_INLINE M gt(I a, I b) { return {_mm256_castsi256_ps(_mm256_cmpgt_epi32(a.v, b.v))}; }
 GRADMILL_INLINE M operator&(M a, M b) { return {_mm256_and_ps(a.v, b.v)}; }
-GRADMILL_INLINE M operator|(M a, M b) { return {_mm256_or_ps(a.v, b.v)}; }
-GRADMILL_INLINE M operator^(M a, M b) { return {_mm256_xor_ps(a.v, b.v)}; }
-GRADMILL_INLINE M operator~(M a) { return {_mm256_xor_ps(a.v, _mm256_castsi256_ps(_mm256_set1_epi32(-1)))}; }
 GRADMILL_INLINE bool any(M m) { return _mm256_movemask_ps(m.v) != 0; }
 GRADMILL_INLINE bool all(M m) { return _mm256_movemask_ps(m.v) == 255; }
 GRADMILL_INLINE F select(M m, F t, F f) { return {_mm256_blendv_ps(f.v, t.v, m.v)}; }
@@ -199,10 +186,6 @@ GRADMILL_INLINE I shiftLeft(I a) {
   return {_mm256_slli_epi32(a.v, n)};
 }
 template <int n>
-GRADMILL_INLINE I shiftRight(I a) {
-  return {_mm256_srli_epi32(a.v, n)};
-}
-template <int n>
 GRADMILL_INLINE I shiftRightArithmetic(I a) {
   return {_mm256_srai_epi32(a.v, n)};
 }
@@ -210,7 +193,6 @@ GRADMILL_INLINE I shiftRightArithmetic(I a) {
 GRADMILL_INLINE F asFloat(I a) { return {_mm256_castsi256_ps(a.v)}; }
 GRADMILL_INLINE I asInt(F a) { return {_mm256_castps_si256(a.v)}; }
 GRADMILL_INLINE F toFloat(I a) { return {_mm256_cvtepi32_ps(a.v)}; }
-GRADMILL_INLINE I truncate(F a) { return {_mm256_cvttps_epi32(a.v)}; }
 
 // maxps returns its second operand when the comparison is false, so a NaN there passes through.
 GRADMILL_INLINE F atLeast(F bound, F x) { return {_mm256_max_ps(bound.v, x.v)}; }
@@ -276,11 +258,7 @@ GRADMILL_INLINE M le(F a, F b) { return {_mm512_cmp_ps_mask(a.v, b.v, _CMP_LE_OQ
 GRADMILL_INLINE M eq(F a, F b) { return {_mm512_cmp_ps_mask(a.v, b.v, _CMP_EQ_OQ)}; }
 GRADMILL_INLINE M isnan(F a) { return {_mm512_cmp_ps_mask(a.v, a.v, _CMP_UNORD_Q)}; }
 GRADMILL_INLINE M eq(I a, I b) { return {_mm512_cmpeq_epi32_mask(a.v, b.v)}; }
-GRADMILL_INLINE M gt(I a, I b) { return {_mm512_cmpgt_epi32_mask(a.v, b.v)}; }
 GRADMILL_INLINE M operator&(M a, M b) { return {static_cast<__mmask16>(a.v & b.v)}; }
-GRADMILL_INLINE M operator|(M a, M b) { return {static_cast<__mmask16>(a.v | b.v)}; }
-GRADMILL_INLINE M operator^(M a, M b) { return {static_cast<__mmask16>(a.v ^ b.v)}; }
-GRADMILL_INLINE M operator~(M a) { return {static_cast<__mmask16>(~a.v)}; }
 GRADMILL_INLINE bool any(M m) { return m.v != 0; }
 GRADMILL_INLINE bool all(M m) { return m.v == 0xFFFF; }
 GRADMILL_INLINE F select(M m, F t, F f) { return {_mm512_mask_blend_ps(m.v, f.v, t.v)}; }
@@ -295,10 +273,6 @@ GRADMILL_INLINE I shiftLeft(I a) {
   return {_mm512_slli_epi32(a.v, n)};
 }
 template <int n>
-GRADMILL_INLINE I shiftRight(I a) {
-  return {_mm512_srli_epi32(a.v, n)};
-}
-template <int n>
 GRADMILL_INLINE I shiftRightArithmetic(I a) {
   return {_mm512_srai_epi32(a.v, n)};
 }
@@ -306,7 +280,6 @@ GRADMILL_INLINE I shiftRightArithmetic(I a) {
 GRADMILL_INLINE F asFloat(I a) { return {_mm512_castsi512_ps(a.v)}; }
 GRADMILL_INLINE I asInt(F a) { return {_mm512_castps_si512(a.v)}; }
 GRADMILL_INLINE F toFloat(I a) { return {_mm512_cvtepi32_ps(a.v)}; }
-GRADMILL_INLINE I truncate(F a) { return {_mm512_cvttps_epi32(a.v)}; }
 
 // maxps returns its second operand when the comparison is false, so a NaN there passes through.
 GRADMILL_INLINE F atLeast(F bound, F x) { return {_mm512_max_ps(bound.v, x.v)}; }
@@ -385,11 +358,7 @@ GRADMILL_INLINE M le(F a, F b) { return {vcleq_f32(a.v, b.v)}; }
 GRADMILL_INLINE M eq(F a, F b) { return {vceqq_f32(a.v, b.v)}; }
 GRADMILL_INLINE M isnan(F a) { return {vmvnq_u32(vceqq_f32(a.v, a.v))}; }
 GRADMILL_INLINE M eq(I a, I b) { return {vceqq_s32(a.v, b.v)}; }
-GRADMILL_INLINE M gt(I a, I b) { return {vcgtq_s32(a.v, b.v)}; }
 GRADMILL_INLINE M operator&(M a, M b) { return {vandq_u32(a.v, b.v)}; }
-GRADMILL_INLINE M operator|(M a, M b) { return {vorrq_u32(a.v, b.v)}; }
-GRADMILL_INLINE M operator^(M a, M b) { return {veorq_u32(a.v, b.v)}; }
-GRADMILL_INLINE M operator~(M a) { return {vmvnq_u32(a.v)}; }
 GRADMILL_INLINE bool any(M m) { return vmaxvq_u32(m.v) != 0; }
 GRADMILL_INLINE bool all(M m) { return vminvq_u32(m.v) != 0; }
 GRADMILL_INLINE F select(M m, F t, F f) { return {vbslq_f32(m.v, t.v, f.v)}; }
@@ -404,10 +373,6 @@ GRADMILL_INLINE I shiftLeft(I a) {
   return {vshlq_n_s32(a.v, n)};
 }
 template <int n>
-GRADMILL_INLINE I shiftRight(I a) {
-  return {vreinterpretq_s32_u32(vshrq_n_u32(vreinterpretq_u32_s32(a.v), n))};
-}
-template <int n>
 GRADMILL_INLINE I shiftRightArithmetic(I a) {
   return {vshrq_n_s32(a.v, n)};
 }
@@ -415,7 +380,6 @@ GRADMILL_INLINE I shiftRightArithmetic(I a) {
 GRADMILL_INLINE F asFloat(I a) { return {vreinterpretq_f32_s32(a.v)}; }
 GRADMILL_INLINE I asInt(F a) { return {vreinterpretq_s32_f32(a.v)}; }
 GRADMILL_INLINE F toFloat(I a) { return {vcvtq_f32_s32(a.v)}; }
-GRADMILL_INLINE I truncate(F a) { return {vcvtq_s32_f32(a.v)}; }
 
 // Not vmaxq: it orders -0 below +0, which x86 does not.
 GRADMILL_INLINE F atLeast(F bound, F x) { return {vbslq_f32(vcgtq_f32(bound.v, x.v), bound.v, x.v)}; }
@@ -480,11 +444,7 @@ GRADMILL_INLINE M le(F a, F b) { return {wasm_f32x4_le(a.v, b.v)}; }
 GRADMILL_INLINE M eq(F a, F b) { return {wasm_f32x4_eq(a.v, b.v)}; }
 GRADMILL_INLINE M isnan(F a) { return {wasm_f32x4_ne(a.v, a.v)}; }
 GRADMILL_INLINE M eq(I a, I b) { return {wasm_i32x4_eq(a.v, b.v)}; }
-GRADMILL_INLINE M gt(I a, I b) { return {wasm_i32x4_gt(a.v, b.v)}; }
 GRADMILL_INLINE M operator&(M a, M b) { return {wasm_v128_and(a.v, b.v)}; }
-GRADMILL_INLINE M operator|(M a, M b) { return {wasm_v128_or(a.v, b.v)}; }
-GRADMILL_INLINE M operator^(M a, M b) { return {wasm_v128_xor(a.v, b.v)}; }
-GRADMILL_INLINE M operator~(M a) { return {wasm_v128_not(a.v)}; }
 GRADMILL_INLINE bool any(M m) { return wasm_v128_any_true(m.v); }
 GRADMILL_INLINE bool all(M m) { return wasm_i32x4_all_true(m.v); }
 GRADMILL_INLINE F select(M m, F t, F f) { return {wasm_v128_bitselect(t.v, f.v, m.v)}; }
@@ -499,10 +459,6 @@ GRADMILL_INLINE I shiftLeft(I a) {
   return {wasm_i32x4_shl(a.v, n)};
 }
 template <int n>
-GRADMILL_INLINE I shiftRight(I a) {
-  return {wasm_u32x4_shr(a.v, n)};
-}
-template <int n>
 GRADMILL_INLINE I shiftRightArithmetic(I a) {
   return {wasm_i32x4_shr(a.v, n)};
 }
@@ -510,7 +466,6 @@ GRADMILL_INLINE I shiftRightArithmetic(I a) {
 GRADMILL_INLINE F asFloat(I a) { return {a.v}; }
 GRADMILL_INLINE I asInt(F a) { return {a.v}; }
 GRADMILL_INLINE F toFloat(I a) { return {wasm_f32x4_convert_i32x4(a.v)}; }
-GRADMILL_INLINE I truncate(F a) { return {wasm_i32x4_trunc_sat_f32x4(a.v)}; }
 
 // pmax(a, b) is b > a ? b : a: with the operands turned round a NaN in x passes through, as with maxps.
 GRADMILL_INLINE F atLeast(F bound, F x) { return {wasm_f32x4_pmax(x.v, bound.v)}; }
@@ -543,27 +498,20 @@ constexpr bool packsOnTheWay = true, turnsC = true, halvesEdges = true;
 #else
 constexpr bool packsOnTheWay = false, turnsC = false, halvesEdges = false;
 #endif
+// V8 11, which Node 20 has, repeats the body of a small loop, the more so the deeper it is nested, and runs out of registers; but
+// not where its function has no loop round it.
+#if defined(GRADMILL_ISA_WASM)
+#define GRADMILL_TILE_FUNCTION __attribute__((noinline))
+#else
+#define GRADMILL_TILE_FUNCTION inline
+#endif
 
 #if GRADMILL_STRICT || defined(GRADMILL_ISA_SSE2) || defined(GRADMILL_ISA_WASM)
 GRADMILL_INLINE F fma(F a, F b, F c) { return a * b + c; }
 GRADMILL_INLINE F fnma(F a, F b, F c) { return c - a * b; }
 #endif
 
-template <class To>
-To bitcast(F) = delete;
-template <class To>
-To bitcast(I) = delete;
-template <>
-GRADMILL_INLINE F bitcast<F>(I a) {
-  return asFloat(a);
-}
-template <>
-GRADMILL_INLINE I bitcast<I>(F a) {
-  return asInt(a);
-}
-
 GRADMILL_INLINE M gt(F a, F b) { return lt(b, a); }
-GRADMILL_INLINE M ge(F a, F b) { return le(b, a); }
 GRADMILL_INLINE I select(M m, I t, I f) { return asInt(select(m, asFloat(t), asFloat(f))); }
 
 GRADMILL_INLINE F operator&(F a, I bits) { return asFloat(asInt(a) & bits); }
@@ -578,12 +526,6 @@ GRADMILL_INLINE I signBit(F a) { return asInt(a) & I::set(INT32_MIN); }
 // atLeast(bound, x) and atMost(bound, x) do the same in one instruction and let a NaN in x through.
 GRADMILL_INLINE F max(F a, F b) { return select(isnan(a), a, atLeast(a, b)); }
 GRADMILL_INLINE F min(F a, F b) { return select(isnan(a), a, atMost(a, b)); }
-
-// Nearest integer, ties to even, for |a| < 2²².
-GRADMILL_INLINE F roundToNearest(F a) {
-  const F magic = F::set(12582912.0f);  // 1.5·2²³
-  return (a + magic) - magic;
-}
 
 // x, whose operations the compiler then leaves before those that use it, and before the next that is so marked.
 GRADMILL_INLINE F inOrder(F x) {
@@ -603,8 +545,6 @@ GRADMILL_INLINE const T* opaque(const T* p) {
   __asm__("" : "+r"(p));
   return p;
 }
-
-GRADMILL_INLINE void prefetch(const void* p) { __builtin_prefetch(p); }
 
 static_assert(F::lanes == I::lanes && 16 % F::lanes == 0, "a reduction has 16 virtual lanes");
 static_assert(gemmRows * gemmVectors + gemmVectors + 2 <= vectorRegisters, "the GEMM tile must stay in registers");

@@ -77,6 +77,9 @@ static inline void describe(size_t n, float threshold, Load load, double* out) {
     smallest = least(smallest, double(lows[j]));
     largest = most(largest, double(highs[j]));
   }
+  // Which of −0 and 0 is met last depends on the lanes: −0 + 0 is 0.
+  smallest += 0.0;
+  largest += 0.0;
   if (sum != sum)
     forVectors(n, [&](size_t i, int count) {
       if (any(isnan(load(i, count)))) smallest = largest = __builtin_nan("");

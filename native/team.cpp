@@ -54,6 +54,7 @@ void change(uint32_t* word) { __atomic_store_n(word, *word + 1, __ATOMIC_RELEASE
 void callHelpers(Crew& crew) {
   if (__atomic_load_n(&team.idle, __ATOMIC_SEQ_CST) == 0) return;
   // With all the helpers that it may have, others would wake for nothing. One that is leaving may be missed for a step.
+  static_assert(offsetof(Member, crew) == 0, "a leader is found by its crew");
   const Member& leader = reinterpret_cast<Member&>(crew);
   if (__atomic_load_n(&leader.helpers, __ATOMIC_RELAXED) + 1 >= leader.leads->program->threads) return;
   team.lock.acquire();

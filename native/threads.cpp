@@ -72,10 +72,28 @@ struct Worker {
   void run() { work(member); }
 };
 
+using Workers = std::vector<std::unique_ptr<Worker>>;
+
+// One more; false where the system has no thread or no memory left.
+bool add(Workers& workers) try {
+  workers.push_back(std::make_unique<Worker>());
+  Worker& worker = *workers.back();
+  worker.member.scratch = worker.scratch.get();
+  enlist(worker.member);
+  worker.thread = std::thread(&Worker::run, &worker);
+  return true;
+} catch (...) {
+  if (!workers.empty() && !workers.back()->thread.joinable()) {
+    delist(workers.back()->member);
+    workers.pop_back();
+  }
+  return false;
+}
+
 struct Threads {
   std::mutex mutex;
   int environments = 0;
-  std::vector<std::unique_ptr<Worker>> workers;
+  Workers workers;
 };
 
 // Never destroyed: a thread may outlive static destructors.
@@ -98,17 +116,12 @@ size_t scratchBytes() {
   return bytes;
 }
 
-void joinTeam(int count) {
+int joinTeam(int count) {
   Threads& t = threads();
   std::lock_guard<std::mutex> lock(t.mutex);
-  if (t.environments++ > 0) return;
-  for (int i = 0; i < count; i++) {
-    auto worker = std::make_unique<Worker>();
-    worker->member.scratch = worker->scratch.get();
-    enlist(worker->member);
-    t.workers.push_back(std::move(worker));
-  }
-  for (auto& worker : t.workers) worker->thread = std::thread(&Worker::run, worker.get());
+  if (t.environments++ == 0)
+    while (int(t.workers.size()) < count && add(t.workers)) continue;
+  return int(t.workers.size());
 }
 
 void leaveTeam(const void* owner) {

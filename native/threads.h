@@ -6,8 +6,9 @@
 
 namespace gradmill {
 
-// An environment joins before its first job and leaves after its last; leaving ends its jobs.
-void joinTeam(int threads);
+// An environment joins before its first job and leaves after its last; leaving ends its jobs. Returns how many threads there are:
+// those that the first one asked for, fewer where the system gives no more.
+int joinTeam(int threads);
 void leaveTeam(const void* owner);
 
 // One thread's scratch, large enough for every table.

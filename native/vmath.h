@@ -31,7 +31,7 @@ GRADMILL_INLINE ExpParts splitExponent(F x, F tail) {
   const F n = t - magic;
   F r = fnma(n, F::set(0.693359375f), x);
   r = fma(n, F::set(2.12194440e-4f), r);
-  return {r + tail, bitcast<I>(t) - bitcast<I>(magic)};
+  return {r + tail, asInt(t) - asInt(magic)};
 }
 
 // exp(r) − 1 = r + r²·q(r) for |r| ≤ ½ln2, relative error of the approximation 2^-26.1.
@@ -40,7 +40,7 @@ GRADMILL_INLINE F expm1Reduced(F r) {
 }
 
 // 2ⁿ for −126 ≤ n ≤ 127.
-GRADMILL_INLINE F powerOfTwo(I n) { return bitcast<F>(shiftLeft<23>(n + I::set(127))); }
+GRADMILL_INLINE F powerOfTwo(I n) { return asFloat(shiftLeft<23>(n + I::set(127))); }
 
 // y·2ⁿ for −252 ≤ n ≤ 254, in two factors: one alone reaches neither the subnormals nor the overflow.
 GRADMILL_INLINE F scaleByPowerOfTwo(F y, I n) {
@@ -95,8 +95,8 @@ struct LogParts {
 };
 GRADMILL_INLINE LogParts splitMantissa(F x) {
   const I root = I::set(0x3F3504F3);  // the bits of √½
-  const I above = bitcast<I>(x) - root;
-  return {bitcast<F>((above & I::set(0x7FFFFF)) + root) - F::set(1.0f), shiftRightArithmetic<23>(above)};
+  const I above = asInt(x) - root;
+  return {asFloat((above & I::set(0x7FFFFF)) + root) - F::set(1.0f), shiftRightArithmetic<23>(above)};
 }
 
 // n·ln2 + log(1 + f) + c, with log(1 + f) = f − f²/2 + f³·p(f), relative error of the approximation 2^-27.3.
@@ -137,18 +137,7 @@ GRADMILL_INLINE F log1p(F x) {
   return select(ordinary, y, logOutsideDomain(u));
 }
 
-// ---- erf and the normal distribution ----
-
-// |x| < 0.921875: x + x·p(x²); else 1 − exp(g(|x|)), g fitted to log(erfc). Error ≤ 1.10 / 1.28 ulp.
-GRADMILL_INLINE F erf(F x) {
-  const F a = abs(x);
-  const F p = polynomial(a * a, 0.1283791512f, -0.3761249781f, 0.1128184348f, -0.02676734887f, 0.004994038027f, -0.00059945049f);
-  const F small = fma(a, p, a);
-  const F g = polynomial(atMost(F::set(4.0f), a), -0.0001985558629f, -1.127663732f, -0.6372022629f, -0.1039140448f, 0.02221846581f,
-                         -0.003041097429f, 0.0001957211061f);
-  const F large = F::set(1.0f) - expInRange(g);
-  return select(lt(a, F::set(0.921875f)), small, large) | signBit(x);
-}
+// ---- the normal distribution ----
 
 // The normal tail Φ(−u) = tailRatio(u)·exp(−u²/2) keeps its relative accuracy where ½(1 + erf) has lost it all.
 // Both for 0 ≤ u ≤ 14.5, beyond which the tail has left float32.
@@ -175,7 +164,7 @@ GRADMILL_INLINE F timesBell(F a, F u) {
 GRADMILL_INLINE F sinOfTurns(F t, int quadrants) {
   const F magic = F::set(12582912.0f), quarters = t * F::set(4.0f), rounded = quarters + magic;
   const F r = quarters - (rounded - magic), r2 = r * r;
-  const I q = bitcast<I>(rounded) + I::set(quadrants);
+  const I q = asInt(rounded) + I::set(quadrants);
   const F s = fma(r, F::set(1.57079637f), r * polynomial(r2, -4.879794702e-8f, -0.64596349f, 0.07968037575f, -0.004602577072f));
   const F c = polynomial(r2, 1.0f, -1.233700514f, 0.2536686361f, -0.02085651085f, 0.0008967107278f);
   const M odd = eq(q & I::set(1), I::set(1));

@@ -235,11 +235,14 @@ describe('a signal', () => {
     const large = tensor(new Float32Array(many * columns).fill(0.1), [many, columns]);
     const before = bitsOf(wide.weights);
     const stop = new AbortController();
-    const fit = wide.fit(large, new Uint8Array(many), { batchSize: 64, signal: stop.signal });
-    await milliseconds(300);
+    let fit: Promise<unknown> | undefined;
+    await new Promise<void>((begun) => {
+      const onProgress = ({ batch }: { readonly batch: number }) => batch > 0 && begun();
+      fit = wide.fit(large, new Uint8Array(many), { batchSize: 64, signal: stop.signal, onProgress });
+    });
     const aborted = performance.now();
     stop.abort();
-    await reasonOf(fit);
+    await reasonOf(fit!);
     expect(performance.now() - aborted).toBeLessThan(250);
     expect(bitsOf(wide.weights)).not.toEqual(before);
     expect(wide.weights.every(({ data }) => data.every(Number.isFinite))).toBe(true);

@@ -1,6 +1,7 @@
 // What decides which engine runs, and what the library says when one cannot: environment variables, a missing or broken addon.
 // Each case is a process of its own.
 import { cp, mkdir, mkdtemp, rename, rm, symlink, writeFile } from 'node:fs/promises';
+import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
@@ -100,6 +101,33 @@ describe('a variable that makes no sense', () => {
     [{ GRADMILL_STRICT: 'true' }, "invalid-argument: GRADMILL_STRICT: expected 0 or 1, got 'true'"],
   ])('%j', async (env, refused) => {
     expect(await told(env)).toEqual({ refused });
+  });
+});
+
+// Nothing in src/ calls it so: it must not touch memory that is not its own all the same.
+describe.skipIf(engine().name === 'wasm')('the addon refuses', () => {
+  interface Addon {
+    Memory: new (bytes: unknown, alignment: unknown) => unknown;
+    Program: new (...given: unknown[]) => unknown;
+    gemm: (...given: unknown[]) => void;
+  }
+  const addon = createRequire(import.meta.url)(join(root, 'native/build/gradmill.node')) as Addon;
+  const shared = (bytes: number) => new Uint8Array(new SharedArrayBuffer(bytes));
+
+  test.each([undefined, 0, 1, 3, 96, 1024])('memory aligned to %j of 512 bytes', (alignment) => {
+    expect(() => new addon.Memory(shared(512), alignment)).toThrow('an alignment that they have to spare');
+  });
+  test('memory that could be detached', () => {
+    expect(() => new addon.Memory(new Uint8Array(512), 64)).toThrow('expected shared bytes');
+  });
+  test('more threads than a step has parts', () => {
+    const arena = new addon.Memory(shared(512), 64);
+    expect(() => new addon.Program(arena, new Uint32Array(0), 'sse2', true, 40_000)).toThrow('too many threads');
+  });
+  test('a product of bytes', () => {
+    const [floats, bytes] = [new Float32Array(4), new Uint8Array(16)];
+    for (const arrays of [[bytes, floats, floats], [floats, bytes, floats], [floats, floats, bytes]]) // prettier-ignore
+      expect(() => { addon.gemm(engine().isa, false, 2, 2, 2, ...arrays, 2, 2, 2, false, false, 1, 0); }).toThrow('out of bounds'); // prettier-ignore
   });
 });
 

@@ -33,6 +33,24 @@ describe(`one to four threads (${ran})`, () => {
       }
   });
 
+  test('of two bad rows the first is found', async () => {
+    const [m, n] = [256, 784];
+    const data = new Random(1).floats(m * n);
+    data[3 * n + 5] = data[200 * n] = NaN;
+    for (const [order, row] of [
+      [Uint32Array.from({ length: m }, (_, i) => i), 3],
+      [Uint32Array.from({ length: m }, (_, i) => m - 1 - i), 200],
+    ] as const) {
+      const feeds = { input: { data, columns: n }, order: { data: order, columns: 1 } };
+      const given = { op: 'gather' as const, dims: [m, n], immediates: {}, operands: {}, feeds, batch: { dim: 0, rows: m } };
+      for (const table of tables) {
+        expect(onEngine(given, table).fault).toMatchObject({ kind: 'nonFiniteInput', row });
+        for (let round = 0; round < 20; round++)
+          expect((await onThreads(given, table, 2)).fault).toMatchObject({ kind: 'nonFiniteInput', row });
+      }
+    }
+  });
+
   test.each([true, false])('a model that trains, evaluates and predicts; strict: %s', async (strict) => {
     const [rows, columns] = [300, 120];
     const random = new Random(1);

@@ -41,6 +41,13 @@ describe(`statistics (${ran})`, () => {
     });
   });
 
+  test('of 0 and −0, wherever they lie: 0', () => {
+    for (const x of [[0, 0, 0, 0, -0], [-0, -0, -0, -0, 0], [-0, 0, -0], [-0]]) {
+      const { mean, min, max } = statistics(Float32Array.from(x));
+      expect([mean, min, max]).toEqual([0, 0, 0]);
+    }
+  });
+
   test('of nothing: zeros', () => {
     expect(Object.values(statistics(new Float32Array(0)))).toEqual(FIELDS.map(() => 0));
   });

@@ -36,6 +36,18 @@ const kinds: [name: string, () => WasmEngine][] = [
   ['not shared', () => wasmEngine({}, without)],
 ];
 
+test('a kernel of 85 million weights is drawn to its end, in parts or not', () => {
+  for (const [, engineOf] of kinds) {
+    const model = on(engineOf(), () => sequential({ inputShape: [8500], layers: [dense({ units: 10_000 })] }));
+    const [{ data }] = model.weights;
+    for (const part of [0.25, 0.5, 0.75, 1]) {
+      const end = data.subarray(part * data.length - 10_000, part * data.length);
+      expect(end.filter((weight) => weight === 0).length, `${part}`).toBeLessThan(10);
+    }
+    model.dispose();
+  }
+});
+
 describe.each(kinds)('memory, %s', (_, engineOf) => {
   test('that a second model makes grow leaves the first usable', async () => {
     const engine = engineOf();

@@ -29,12 +29,7 @@ Instruction* instructionsOf(Loaded* loaded) {
   return reinterpret_cast<Instruction*>(reinterpret_cast<char*>(loaded) + lineOf(sizeof(Loaded)));
 }
 
-constexpr uint32_t bytesOf(ElementType type) {
-  return type <= ElementType::u8 ? 1 : type <= ElementType::u16 ? 2 : type == ElementType::f64 ? 8 : 4;
-}
-
 LoadError refused;
-const uint32_t never = 0;
 
 }  // namespace
 
@@ -87,14 +82,7 @@ const char* exportBegin(Loaded* loaded, uint32_t from, uint32_t to, double first
 }
 
 // The whole run on this thread; false when a fault was recorded.
-EXPORT(run) bool exportRun(Loaded* loaded, char* scratch) {
-  uint64_t at = 0;
-  do {
-    if (!runBatch(loaded->program, loaded->run, at, nullptr, scratch, &never)) return false;
-    at += loaded->run.batch;
-  } while (at < loaded->run.rowCount);
-  return true;
-}
+EXPORT(run) bool exportRun(Loaded* loaded, char* scratch) { return runHere(loaded->program, loaded->run, scratch); }
 
 EXPORT(estimate) double exportEstimate(const Loaded* loaded, uint32_t from, uint32_t to, double rows) {
   return estimate(loaded->program, from, to, uint64_t(rows));

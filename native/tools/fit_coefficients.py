@@ -152,13 +152,6 @@ def tanh():
         grid(mpf("1e-4"), mpf("0.625")))
 
 
-def erf():
-    """erf(x) = x + x·p(x²) on (0, 0.921875], relative; then 1 − exp(g(x)), error relative to erf."""
-    edge = mpf("0.921875")
-    fit("erf small", powers(6, square), lambda x: mp.erf(x) / x - 1, lambda x: x / mp.erf(x), grid(mpf("1e-4"), edge))
-    fit("erf large", powers(7), lambda x: mp.log(mp.erfc(x)), lambda x: mp.erfc(x) / mp.erf(x), grid(edge, mpf(4)))
-
-
 def quarter_turns():
     """sin(πr/2) = r·(π/2 as a float + s(r²)) and cos(πr/2) = 1 + r²·c(r²) on |r| ≤ ½, relative."""
     half = mpf(1) / 2
@@ -175,7 +168,7 @@ def normal_tail():
                  [x / (1 - x) for x in grid(mpf(0), mpf("14.5") / mpf("15.5"))])
 
 
-FITS = {f.__name__: f for f in (exp, log, tanh, erf, quarter_turns, normal_tail)}
+FITS = {f.__name__: f for f in (exp, log, tanh, quarter_turns, normal_tail)}
 
 if __name__ == "__main__":
     for chosen in sys.argv[1:] or FITS:
