@@ -9,7 +9,7 @@ import { LARGEST_SIZE } from './options.js';
 import { ALIGNMENT, FEED, type Plan } from './plan.js';
 import type { PlanKind, Runtime, TargetKind, WatchedPlan } from './runtime.js';
 import { platform } from './platform.js';
-import { type NumericArray, type Rows, type TensorInput, toRows } from './tensor.js';
+import { flattened, type NumericArray, type Rows, type TensorInput, toRows } from './tensor.js';
 import type { Piece, RunSets } from './window.js';
 
 export interface Evaluation {
@@ -241,24 +241,29 @@ export class Jobs {
     return this.#batchesBefore + this.runtime.progress;
   }
 
-  /** Whether a prediction is better made here and now. */
-  predictsAtOnce({ data, rows, columns }: Rows): boolean {
+  /** A prediction that is better made here and now; undefined for one that is not. @throws what flattened throws; GradmillError 'non-finite-input' */
+  predictBrief(input: Rows): Float32Array | undefined {
+    const { data, rows, columns } = input;
     const { plan, program } = this.runtime.plan('predict', Math.min(rows, WIDEST_BATCH));
     // Numbers out of JavaScript's own arrays take longer than the network.
     const reading = rows * columns * (Array.isArray(data) ? 20 : 0.5);
-    return isBrief(reading + program.estimate(0, plan.instructions.length, rows));
+    if (!isBrief(reading + program.estimate(0, plan.instructions.length, rows))) return undefined;
+    const out = new Float32Array(rows * this.runtime.units);
+    this.predictHere(input, flattened(input), out);
+    return out;
   }
 
   /** Predicts on this thread, from and into the caller's arrays. @throws GradmillError 'non-finite-input' */
-  predictHere({ what, data, rows, columns }: Rows, out: Float32Array): void {
+  predictHere({ what, rows, columns }: Rows, numbers: NumericArray, out: Float32Array): void {
     const { runtime } = this;
     const batch = rows < WIDEST_BATCH ? rows : WIDEST_BATCH;
+    // Not looked up before the numbers were read: a getter in nested arrays may have compiled the model.
     const { plan, program } = runtime.plan('predict', batch);
     this.#lastPlan = plan;
     runtime.clearControl();
-    if (program.predict(0, plan.instructions.length, rows, batch, data as NumericArray, columns, out, runtime.units)) return;
+    if (program.predict(0, plan.instructions.length, rows, batch, numbers, columns, out, runtime.units)) return;
     const { row } = runtime.fault;
-    throw badNumber(what, row, (data as NumericArray).subarray(row * columns, (row + 1) * columns));
+    throw badNumber(what, row, numbers.subarray(row * columns, (row + 1) * columns));
   }
 
   /** Of all rows since the totals were emptied. */

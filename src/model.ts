@@ -19,20 +19,10 @@ import { checkFiles, checkMetadata, checkPath, type ModelConfig, type ModelConte
 import { checkScaling, type InputScaling } from './scaling/input-scaling.js';
 import type { Scaler } from './scaling/scaler.js';
 import { summaryOf } from './summary.js';
-import {
-  flattened,
-  type FloatTensor,
-  isDetached,
-  isFloats,
-  type NumericArray,
-  overlaps,
-  type Rows,
-  type TensorInput,
-  zeroed,
-} from './tensor.js';
+import { flattened, type FloatTensor, isDetached, isFloats, overlaps, type Rows, type TensorInput, zeroed } from './tensor.js';
 import { checkWeights, type NamedTensor, type Weight, type WeightInput } from './weights.js';
 
-/** What a model keeps of data between calls. */
+/** What predictSync keeps of its data between calls. */
 const NOTHING: readonly unknown[] = [];
 
 export interface SequentialOptions {
@@ -126,7 +116,10 @@ export class Sequential {
   #training: ModelConfig['training'];
   #disposed = false;
   /** What predictSync works with: nothing is allocated when `out` is given. */
-  readonly #synchronous: { rows: Rows | undefined; result: FloatTensor | undefined } = { rows: undefined, result: undefined };
+  readonly #synchronous: { readonly rows: Rows; result: FloatTensor | undefined } = {
+    rows: { what: 'x', data: NOTHING, rows: 0, columns: 0, type: 0 },
+    result: undefined,
+  };
 
   /** Use sequential(). */
   constructor(options: SequentialOptions, metadata: Readonly<Record<string, string>> = {}) {
@@ -234,12 +227,8 @@ export class Sequential {
     const { rows } = input;
     const { units } = this.#runtime;
     if (rows === 0) return { data: new Float32Array(0), shape: [0, units] };
-    if (!this.#queue.busy && this.#jobs.predictsAtOnce(input)) {
-      if (Array.isArray(input.data)) input.data = flattened(input);
-      const data = new Float32Array(rows * units);
-      this.#jobs.predictHere(input, data);
-      return { data, shape: [rows, units] };
-    }
+    const brief = this.#queue.busy ? undefined : this.#jobs.predictBrief(input);
+    if (brief) return { data: brief, shape: [rows, units] };
     return this.#enqueue(async (memory) => {
       const output = memory.output(rows, units);
       await this.#jobs.run('predict', Math.min(rows, WIDEST_BATCH), { x: await memory.load(input), output }, { rows, atOnce: true });
@@ -256,23 +245,27 @@ export class Sequential {
   predictSync(x: TensorInput, options?: { readonly out?: Float32Array }): FloatTensor {
     this.#refuseWhile('predictSync', this.#queue.busy);
     const out = options === undefined ? undefined : outOf(options);
-    const input = (this.#synchronous.rows = this.#jobs.inputRows('x', x, this.#synchronous.rows));
-    if (Array.isArray(input.data)) input.data = flattened(input);
-    const { rows } = input;
-    const { units } = this.#runtime;
-    const data = out ?? zeroed('predictSync', Float32Array, rows * units);
-    if (data.length < rows * units) {
-      if (isDetached(data)) throw new GradmillError('buffer-detached', 'predictSync: out: its buffer was transferred');
-      throw new GradmillError('shape-mismatch', `predictSync: out holds ${data.length} numbers, the prediction ${rows} × ${units}`);
+    const shared = this.#synchronous.rows;
+    try {
+      // Getters in nested arrays may call predictSync while they are read.
+      const input = this.#jobs.inputRows('x', x, Array.isArray(x) ? undefined : shared);
+      const numbers = flattened(input);
+      const { rows } = input;
+      const { units } = this.#runtime;
+      const data = out ?? zeroed('predictSync', Float32Array, rows * units);
+      if (data.length < rows * units) {
+        if (isDetached(data)) throw new GradmillError('buffer-detached', 'predictSync: out: its buffer was transferred');
+        throw new GradmillError('shape-mismatch', `predictSync: out holds ${data.length} numbers, the prediction ${rows} × ${units}`);
+      }
+      if (overlaps(data, numbers)) throw new GradmillError('invalid-argument', 'predictSync: out must not share memory with x');
+      if (rows > 0) this.#jobs.predictHere(input, numbers, data);
+      if (out === undefined) return { data, shape: [rows, units] };
+      const known = this.#synchronous.result;
+      if (known?.data === out && known.shape[0] === rows) return known;
+      return (this.#synchronous.result = { data, shape: [rows, units] });
+    } finally {
+      shared.data = NOTHING;
     }
-    if (overlaps(data, input.data as NumericArray))
-      throw new GradmillError('invalid-argument', 'predictSync: out must not share memory with x');
-    if (rows > 0) this.#jobs.predictHere(input, data);
-    input.data = NOTHING;
-    if (out === undefined) return { data, shape: [rows, units] };
-    const known = this.#synchronous.result;
-    if (known?.data === out && known.shape[0] === rows) return known;
-    return (this.#synchronous.result = { data, shape: [rows, units] });
   }
 
   /** Gradients of the batch's loss at every weight, every layer's output and the input; nothing is updated. Rejects as fit does. */

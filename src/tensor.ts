@@ -104,9 +104,10 @@ function floatsOf(what: string, numbers: readonly unknown[]): NumericArray {
   return flattened(rows);
 }
 
-/** All of nested arrays' numbers in one array, at once. */
+/** The rows' numbers in one array, at once: nested ones are copied, a typed array is used as it is. */
 export function flattened(rows: Rows): NumericArray {
-  const { what, type } = rows;
+  const { what, data, type } = rows;
+  if (!Array.isArray(data)) return data as NumericArray;
   const length = rows.rows * rows.columns;
   const bytes = zeroed(what, Uint8Array, length * bytesPerElement(type));
   const slices = writeRows(rows, bytes);
@@ -125,10 +126,8 @@ export interface NumericMatrix {
 /** For code that reads numbers itself, in float64: nested ones are copied to it, a typed array is used as it is. @throws what toRows throws */
 export function numbersOf(what: string, input: TensorInput): NumericMatrix {
   const rows = toRows(what, input);
-  const { columns, data } = rows;
-  if (!Array.isArray(data)) return { what, data: data as NumericArray, rows: rows.rows, columns };
   if (rows.type === FLOAT32) rows.type = FLOAT64;
-  return { what, data: flattened(rows), rows: rows.rows, columns };
+  return { what, data: flattened(rows), rows: rows.rows, columns: rows.columns };
 }
 
 /** @throws GradmillError 'out-of-memory' */

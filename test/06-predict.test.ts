@@ -24,6 +24,9 @@ const network = () =>
     layers: [dense({ units: 16, activation: 'tanh', name: 'hidden' }), dense({ units, name: 'out' })],
   });
 
+/** What is brief is done at once as long as this turn of the event loop is young. */
+const freshTurn = () => new Promise((resolve) => setImmediate(resolve));
+
 describe('the numbers', () => {
   test('are those of the formula', async () => {
     const model = network();
@@ -92,8 +95,6 @@ describe('the numbers', () => {
 });
 
 describe('a call that takes less time than waking threads', () => {
-  const freshTurn = () => new Promise((resolve) => setImmediate(resolve));
-
   /** Whether the event loop turned before `call`, the first of its turn, settled. */
   async function turns(call: () => Promise<unknown>): Promise<boolean> {
     await freshTurn();
@@ -279,6 +280,46 @@ describe('predictSync of large batches', () => {
       for (let i = 0; i < 20; i++) sums.push(predict());
       console.log(sums.length, new Set(sums).size, Number.isFinite(sums[0]));`;
     expect(await run(code)).toEqual({ status: 0, stdout: '26 1 true\n', stderr: '' });
+  });
+});
+
+describe('nested arrays whose getters use the model while they are read', () => {
+  /** Three rows; reading the last number calls first. */
+  const nestedRows = (model: ReturnType<typeof network>, call: () => unknown) => {
+    const x = inputs(3);
+    const nested = [0, 1, 2].map((row) => [...x.data.slice(row * columns, (row + 1) * columns)]);
+    const last = nested[2][columns - 1];
+    Object.defineProperty(nested[2], columns - 1, {
+      get: () => {
+        call();
+        return last;
+      },
+    });
+    return { nested, wanted: bitsOf(model.predictSync(x)) };
+  };
+
+  test('are still the rows predicted', async () => {
+    const model = network();
+    const out = new Float32Array(3 * units);
+    const calls = [
+      () => model.predictSync(inputs(1)),
+      () => model.predictSync([[1, 2, 3, 4, 5, 6], [1, 2, 3, 4, 5, 6]]), // prettier-ignore
+      () => model.compile({ optimizer: adam(), loss: 'meanSquaredError' }),
+    ];
+    for (const call of calls) {
+      const { nested, wanted } = nestedRows(model, call);
+      expect(bitsOf(model.predictSync(nested))).toEqual(wanted);
+      expect(bitsOf(model.predictSync(nested, { out }))).toEqual(wanted);
+      await freshTurn();
+      expect(bitsOf(await model.predict(nested))).toEqual(wanted);
+    }
+  });
+
+  test('may dispose it', async () => {
+    const [model, other] = [network(), network()];
+    expect(await refusal(() => model.predictSync(nestedRows(model, () => model.dispose()).nested))).toMatch(/^disposed: /);
+    await freshTurn();
+    expect(await refusal(() => other.predict(nestedRows(other, () => other.dispose()).nested))).toMatch(/^disposed: /);
   });
 });
 

@@ -5,8 +5,8 @@ import { flattened, type NumericArray, type Rows } from '../tensor.js';
 export function firstRows(rows: Rows, most: number): NumericArray {
   const count = Math.min(rows.rows, most);
   const { data, columns } = rows;
-  const head = Array.isArray(data) ? data.slice(0, count) : (data as NumericArray).subarray(0, count * columns);
-  return flattened({ ...rows, data: head, rows: count });
+  if (!Array.isArray(data)) return (data as NumericArray).slice(0, count * columns);
+  return flattened({ ...rows, data: data.slice(0, count), rows: count });
 }
 
 /** Draws of N(0, 1), the same for the same stream: xorshift32 (Marsaglia 2003), Box and Muller. Only to look with. */
