@@ -243,6 +243,8 @@ class Fit {
   readonly #batches: number;
   readonly #started = performance.now();
   #lastProgress = this.#started;
+  /** While a callback is awaited: what the model does then is no progress of this fit. */
+  #paused = false;
   readonly #samples = new Samples();
   /** How many of them the log has. */
   #told = 0;
@@ -320,7 +322,7 @@ class Fit {
     const progress = (batch: number): void => {
       const [now, share] = [performance.now(), (firstBatch + batch) / (epochs * batches)];
       // A timer may come a little early.
-      if (batch === 0 || now - this.#lastProgress < 0.9 * PROGRESS_MILLISECONDS) return;
+      if (this.#paused || batch === 0 || now - this.#lastProgress < 0.9 * PROGRESS_MILLISECONDS) return;
       this.#lastProgress = now;
       const report: ProgressReport = {
         epoch,
@@ -440,7 +442,12 @@ class Fit {
   /** The epoch's totals survive what the callback does with the model. */
   async #callback(call: () => unknown): Promise<void> {
     const restore = this.#jobs.runtime.keepTotals();
-    await this.#pause(call, this.#stop.signal);
+    this.#paused = true;
+    try {
+      await this.#pause(call, this.#stop.signal);
+    } finally {
+      this.#paused = false;
+    }
     restore();
     this.#stop.signal.throwIfAborted();
   }

@@ -182,12 +182,14 @@ export class Jobs {
         const step = firstBatch + batches;
         const most = afterBatch ? 1 : watch ? unwatchedBefore(step, watch) + 1 + (watch.samples.rows - 1) * watch.every : Infinity;
         const part = { ...piece, firstRow: piece.firstRow + at, rows: Math.min(most * batch, piece.rows - at) };
-        this.#batchesBefore = batches;
         const measured = await this.#start({ kind, batch, piece: part, firstBatch: step, onlyCheck, signal, watch, atOnce });
         at += part.rows;
         batches += Math.ceil(part.rows / batch);
         if (measured) await watch?.afterJob();
         await afterBatch?.(batches, part.rows);
+        // Whatever else ran meanwhile.
+        this.#batchesBefore = batches;
+        this.runtime.clearControl();
       }
     }
   }

@@ -444,6 +444,24 @@ describe('callbacks', () => {
     expect(reports.length).toBeLessThan(12);
   });
 
+  test('onProgress tells of no other run that a callback awaits', async () => {
+    const model = network();
+    const other = tensor(noise(300 * columns, 9), [300, columns]);
+    let awaits = false;
+    const heard: boolean[] = [];
+    const onSample = async () => {
+      awaits = true;
+      await new Promise((resolve) => setTimeout(resolve, 250));
+      await model.evaluate(other, new Uint8Array(300), { batchSize: 1 });
+      await new Promise((resolve) => setTimeout(resolve, 250));
+      awaits = false;
+    };
+    // Steps enough before and behind the sample, however fast they are, for it not to be the only place to hear from.
+    await model.fit(x, y, { epochs: 2, batchSize: 2, diagnostics: { every: 12, onSample }, onProgress: () => heard.push(awaits) });
+    expect(heard.length).toBeGreaterThan(0);
+    expect(heard).not.toContain(true);
+  });
+
   test('onProgress cannot use the model, nor break it', async () => {
     const model = network();
     const heard: unknown[] = [];

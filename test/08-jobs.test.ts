@@ -3,6 +3,7 @@ import { getEventListeners } from 'node:events';
 import { describe, expect, test, vi } from 'vitest';
 import { adam, dense, type FitOptions, GradmillError, sequential, sgd, tensor } from '../src/index.js';
 import { engine } from '../src/engine.js';
+import { callOn } from '../src/model.js';
 import { bitsOf } from './bits.js';
 import { run } from './child.js';
 import { refusal } from './refusal.js';
@@ -104,6 +105,17 @@ describe('calls on one model', () => {
     stop.abort();
     await reasonOf(long);
   });
+});
+
+test('a run knows how far it is after others that a callback of it made', async () => {
+  const model = network();
+  const progress = await callOn(model, async (jobs, memory) => {
+    const [sets, range] = [{ x: await memory.load(jobs.inputRows('x', x)), output: memory.output(rows, 4) }, { rows }];
+    const afterBatch = (batch: number) => (batch === 4 ? jobs.run('predict', 1, sets, range) : Promise.resolve());
+    await jobs.run('predict', 128, sets, { ...range, afterBatch });
+    return jobs.progress;
+  });
+  expect(progress).toBe(4);
 });
 
 describe('a busy model', () => {
