@@ -74,7 +74,8 @@ export interface FitOptions {
   readonly signal?: AbortSignal;
   /**
    * A record when it starts, for each epoch and diagnostics sample, and when it ends or fails: lines of JSON at the end of that file,
-   * as they come, for `gradmill report`; or calls of a function, not awaited, in which the model is busy; what it throws ends the fit.
+   * as they come, for `gradmill report`; or calls of a function, not awaited, in which the model is busy; what it throws ends the fit,
+   * and what it rejects with does so at the next record.
    * Samples come together, at the latest with their epoch, unless onSample is given. A file that cannot be opened rejects the fit before
    * it begins; one that fails later does not end it: see History.logError. Default: none.
    */

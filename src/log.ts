@@ -54,7 +54,7 @@ export interface LogError {
 export type LogRecord = LogStart | LogEpoch | LogDiagnostics | LogEnd | LogError;
 
 /** Where a log goes: a file's path, or a function. */
-export type LogTarget = string | ((record: LogRecord) => void);
+export type LogTarget = string | ((record: LogRecord) => unknown);
 
 /** Writes records in order, to a file in one go. */
 export type WriteLog = (...records: readonly LogRecord[]) => Promise<void>;
@@ -147,10 +147,13 @@ class Log {
 
   static async open(target: LogTarget, start: LogStart): Promise<Log> {
     if (typeof target === 'function') {
+      let failed: { readonly reason: unknown } | undefined;
       const log = new Log((records) => {
-        records.forEach((record) => {
-          target(record);
-        });
+        for (const record of records) {
+          // Nobody awaits what it returns: a rejection is met with the next record. How a fit failed is told all the same.
+          if (failed && record.type !== 'error') throw failed.reason;
+          Promise.resolve(target(record)).catch((reason: unknown) => (failed ??= { reason }));
+        }
       }, undefined);
       await log.write(start);
       return log;

@@ -354,6 +354,22 @@ describe('fit({ log })', () => {
     expect(records.at(-1)).toEqual({ type: 'error', code: 'callback', message: 'mine' });
   });
 
+  test('to a function that rejects ends the run at the next record, with the first reason', async () => {
+    const records: LogRecord[] = [];
+    const log = async (record: LogRecord): Promise<void> => {
+      records.push(record);
+      await Promise.resolve();
+      if (record.type !== 'start') throw new TypeError(`no ${record.type}`);
+    };
+    // A rejection that nobody met would fail this file.
+    await expect(network().fit(x, y, { epochs: 9, log })).rejects.toThrow(new TypeError('no epoch'));
+    expect(records.map(({ type }) => type)).toEqual(['start', 'epoch', 'error']);
+    expect(records[2]).toEqual({ type: 'error', code: 'callback', message: 'no epoch' });
+    // Behind the last record comes none.
+    const late = (record: LogRecord): unknown => record.type === 'end' && Promise.reject(new Error('late'));
+    expect((await network().fit(x, y, { log: late })).loss.length).toBe(1);
+  });
+
   test('refuses what is no log before it trains', async () => {
     const model = network();
     const before = model.weights.map(({ data }) => data);
