@@ -63,11 +63,7 @@ export interface Gradients {
 }
 
 let duplicate: typeof copyOf;
-let enqueue: (
-  model: Sequential,
-  call: (jobs: Jobs, memory: DataSets) => Promise<unknown>,
-  signal: AbortSignal | undefined,
-) => Promise<unknown>;
+let enqueue: (model: Sequential, call: (jobs: Jobs, memory: DataSets) => Promise<unknown>) => Promise<unknown>;
 
 /**
  * The asynchronous calls of a model run one at a time, in the order they were made; their arguments are checked, and wrong
@@ -79,9 +75,10 @@ let enqueue: (
  */
 export class Sequential {
   static {
-    enqueue = async (model, call, signal) => {
+    enqueue = async (model, call) => {
+      if (!(#queue in Object(model))) throw new GradmillError('invalid-argument', `expected a model, got ${show(model)}`);
       model.#refuseDisposed();
-      return model.#enqueue((memory) => call(model.#jobs, memory), signal);
+      return model.#enqueue((memory) => call(model.#jobs, memory));
     };
     duplicate = (model, changes = {}, { scaled = true } = {}) => {
       model.#refuseDisposed();
@@ -416,10 +413,10 @@ export class Sequential {
 
 /**
  * A call of another module (diagnostics, pruning) on a model, in line behind calls made before.
- * @throws nothing: rejects with what `call` throws, or GradmillError 'disposed'
+ * @throws nothing: rejects with what `call` throws, or GradmillError 'disposed', 'invalid-argument' for what is no model
  */
-export function callOn<T>(model: Sequential, call: (jobs: Jobs, memory: DataSets) => Promise<T>, signal?: AbortSignal): Promise<T> {
-  return enqueue(model, call, signal) as Promise<T>;
+export function callOn<T>(model: Sequential, call: (jobs: Jobs, memory: DataSets) => Promise<T>): Promise<T> {
+  return enqueue(model, call) as Promise<T>;
 }
 
 /**

@@ -21,7 +21,19 @@ import {
   varianceScaling,
   zeros,
 } from '../src/index.js';
+import {
+  activationStats,
+  deadUnits,
+  diagnose,
+  duplicateUnits,
+  gradcheck,
+  gradientFlow,
+  initReport,
+  preflight,
+  signAgreement,
+} from '../src/diagnostics/index.js';
 import { gemm } from '../src/kernels.js';
+import { masksOf, pruneByMagnitude, removableUnits, removeUnits, setMasks, sparsity } from '../src/pruning/index.js';
 import { refusal } from './refusal.js';
 
 /** Lets a test pass what the types forbid. */
@@ -817,6 +829,32 @@ describe('data', () => {
         /^invalid-argument: predictSync: out: expected a Float32Array/,
       );
     });
+  });
+});
+
+describe('what works on models', () => {
+  const data = [[1, 2]];
+  const calls: [string, (model: unknown) => Promise<unknown>][] = [
+    ['activationStats', (model) => activationStats(any(model), data)],
+    ['deadUnits', (model) => deadUnits(any(model), data)],
+    ['diagnose', (model) => diagnose(any(model), data, [1])],
+    ['duplicateUnits', (model) => duplicateUnits(any(model))],
+    ['gradcheck', (model) => gradcheck(any(model), data, [1])],
+    ['gradientFlow', (model) => gradientFlow(any(model), data, [1])],
+    ['initReport', (model) => initReport(any(model))],
+    ['masksOf', (model) => masksOf(any(model))],
+    ['preflight', (model) => preflight(any(model), data, [1], { epochs: 1 })],
+    ['pruneByMagnitude', (model) => pruneByMagnitude(any(model), { share: 0.5 })],
+    ['removableUnits', (model) => removableUnits(any(model), data)],
+    ['removeUnits', (model) => removeUnits(any(model), {})],
+    ['setMasks', (model) => setMasks(any(model), [])],
+    ['signAgreement', (model) => signAgreement(any(model), data, [1])],
+    ['sparsity', (model) => sparsity(any(model))],
+  ];
+  test.each(calls)('%s wants a model', async (_, call) => {
+    expect(await refusal(() => call({}))).toBe('invalid-argument: expected a model, got an object');
+    for (const [, value] of strange) expect(await refusal(() => call(value()))).toMatch(/^invalid-argument: expected a model, got /);
+    expect(await refusal(() => call(undefined))).toBe('invalid-argument: expected a model, got undefined');
   });
 });
 

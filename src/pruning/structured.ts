@@ -38,10 +38,10 @@ interface Parts {
 }
 
 async function partsOf(model: Sequential): Promise<Parts> {
-  const { metadata, tensors } = decodeSafetensors(await model.serialize());
   const { layers, training } = await callOn(model, ({ runtime }) =>
     Promise.resolve({ layers: runtime.layers, training: runtime.training }),
   );
+  const { metadata, tensors } = decodeSafetensors(await model.serialize());
   return { config: JSON.parse(metadata.model) as ModelConfig, metadata, tensors, layers, training };
 }
 
