@@ -62,6 +62,7 @@ export interface Gradients {
   readonly weights: NamedTensor[];
 }
 
+let recognise: typeof isModel;
 let duplicate: typeof copyOf;
 let enqueue: (model: Sequential, call: (jobs: Jobs, memory: DataSets) => Promise<unknown>) => Promise<unknown>;
 
@@ -75,8 +76,9 @@ let enqueue: (model: Sequential, call: (jobs: Jobs, memory: DataSets) => Promise
  */
 export class Sequential {
   static {
+    recognise = (given): given is Sequential => #queue in Object(given);
     enqueue = async (model, call) => {
-      if (!(#queue in Object(model))) throw new GradmillError('invalid-argument', `expected a model, got ${show(model)}`);
+      if (!isModel(model)) throw new GradmillError('invalid-argument', `expected a model, got ${show(model)}`);
       model.#refuseDisposed();
       return model.#enqueue((memory) => call(model.#jobs, memory));
     };
@@ -244,8 +246,7 @@ export class Sequential {
     const out = options === undefined ? undefined : outOf(options);
     const shared = this.#synchronous.rows;
     try {
-      // Getters in nested arrays may call predictSync while they are read.
-      const input = this.#jobs.inputRows('x', x, Array.isArray(x) ? undefined : shared);
+      const input = this.#jobs.inputRows('x', x, shared);
       const numbers = flattened(input);
       const { rows } = input;
       const { units } = this.#runtime;
@@ -409,6 +410,11 @@ export class Sequential {
   #refuseDisposed(): void {
     if (this.#disposed) throw new GradmillError('disposed', 'the model was disposed');
   }
+}
+
+/** Whether it is a model, and nothing that only looks like one. */
+export function isModel(given: unknown): given is Sequential {
+  return recognise(given);
 }
 
 /**

@@ -142,13 +142,14 @@ export function zeroed<T>(what: string, type: new (length: number) => T, length:
 /**
  * Rows of a data set, whatever form it came in.
  * @param what 'x' or 'y', for messages
- * @param into filled and returned: a caller that must not allocate passes its own
+ * @param into filled and returned for typed data: a caller that must not allocate passes its own. Not for nested arrays: their getters
+ * may call the caller again before all is read
  * @throws GradmillError 'invalid-argument', 'shape-mismatch' (a shape that does not hold the data), 'size-overflow', 'buffer-detached'
  */
 export function toRows(what: string, input: TensorInput, into: Rows = { what, data: [], rows: 0, columns: 0, type: 0 }): Rows {
   try {
     if (elementType(input) >= 0) return fromShape(what, input as NumericArray, undefined, into);
-    if (Array.isArray(input)) return fromNested(what, input, into);
+    if (Array.isArray(input)) return fromNested(what, input);
     return fromTensor(what, input as TensorLike, into);
   } catch (cause) {
     throw unreadable(what, cause);
@@ -199,7 +200,7 @@ function fromShape(what: string, data: NumericArray, shape: readonly number[] | 
 }
 
 /** The shape that the first elements have; writeRows finds out whether all others agree. */
-function fromNested(what: string, input: readonly unknown[], into: Rows): Rows {
+function fromNested(what: string, input: readonly unknown[]): Rows {
   let [columns, type] = [input.length === 0 ? 0 : 1, FLOAT32];
   let level = input;
   for (let depth = 1; level.length > 0 && typeof level[0] !== 'number'; depth++) {
@@ -215,7 +216,7 @@ function fromNested(what: string, input: readonly unknown[], into: Rows): Rows {
     }
     level = first as readonly unknown[];
   }
-  return fill(into, what, input, input.length, columns, type);
+  return { what, data: input, rows: input.length, columns, type };
 }
 
 /** Copied between two yields: about a millisecond, new memory being slow to touch. */
