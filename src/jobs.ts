@@ -139,7 +139,7 @@ export class Jobs {
     const smallest = (size: number): number => (rows % size === 0 ? size : rows % size);
     if (smallest(batchSize) >= least) return;
     const reason = `layer '${layer.name}' takes statistics over the batch and needs at least ${least} rows`;
-    if (batchSize >= rows) throw new GradmillError('invalid-argument', `${call}: ${reason}, got ${rows}`);
+    if (rows < least) throw new GradmillError('invalid-argument', `${call}: ${reason}, got ${rows}`);
     let better = batchSize + 1;
     while (smallest(better) < least) better++;
     const what = rows % batchSize === 0 ? `batches of ${batchSize}` : `a last batch of ${rows % batchSize}`;
@@ -159,7 +159,7 @@ export class Jobs {
   get plan(): Plan {
     if (this.#lastPlan) return this.#lastPlan;
     const loss = this.runtime.training?.loss;
-    return this.runtime.plan(loss ? `train:${loss.classes ? 'labels' : 'rows'}` : 'predict', 32).plan;
+    return this.runtime.described(loss ? `train:${loss.classes ? 'labels' : 'rows'}` : 'predict', 32);
   }
 
   /** Compiling made the last plan a thing of the past. */

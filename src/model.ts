@@ -266,7 +266,10 @@ export class Sequential {
     }
   }
 
-  /** Gradients of the batch's loss at every weight, every layer's output and the input; nothing is updated. Rejects as fit does. */
+  /**
+   * Gradients of the batch's loss at every weight, every layer's output and the input; nothing is updated. Rejects as fit does;
+   * 'invalid-argument' also for a layer that records no backward rule.
+   */
   async gradients(x: TensorInput, y: TensorInput): Promise<Gradients> {
     this.#refuseDisposed();
     const examples = this.#jobs.examples('', x, y);
@@ -275,8 +278,7 @@ export class Sequential {
       const runtime = this.#runtime;
       const { rows, kind, ...sets } = await this.#jobs.load(examples, memory);
       await this.#jobs.run(`gradients:${kind}`, rows, sets, { rows, atOnce: true });
-      const { lossGradients } = runtime.plan(`gradients:${kind}`, rows);
-      const [inputGradient, ...rest] = lossGradients.map((tensor) => ({
+      const [inputGradient, ...rest] = runtime.lossGradients(runtime.plan(`gradients:${kind}`, rows)).map((tensor) => ({
         data: runtime.floats(tensor, rows).slice(),
         shape: [rows, tensor.elements(1)],
       }));

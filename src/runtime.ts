@@ -74,8 +74,8 @@ export interface LoadedPlan {
   readonly watched: WatchedPlan | undefined;
   /** Instructions that only read the batch in: running them alone checks a data set. */
   readonly gathers: number;
-  /** Loss gradient at the input and at each layer's output; kept by 'gradients' plans only. */
-  readonly lossGradients: readonly Tensor[];
+  /** Loss gradient at the input and at each layer's output, undefined where no rule leads there; kept by 'gradients' plans only. */
+  readonly lossGradients: readonly (Tensor | undefined)[];
   /** The input as gathered, then each layer's output. */
   readonly outputs: readonly Tensor[];
   /** What a 'measure' plan's Measurement returned. */
@@ -199,9 +199,26 @@ export class Runtime {
     return loaded;
   }
 
+  /** The same plan to look at: memory stays as it is, under a job that may be running. */
+  described(kind: PlanKind, batch: number): Plan {
+    const known = this.#plans.get(kind);
+    return known && known.plan.batch >= batch ? known.plan : this.#recordPlan(kind, batch).plan;
+  }
+
   /** From now on 'measure:name' is a plan; of equal names the first counts. */
   define(name: string, measurement: Measurement): void {
     if (!this.#measurements.has(name)) this.#measurements.set(name, measurement);
+  }
+
+  /** A 'gradients' plan's, all of them. @throws GradmillError 'invalid-argument' for a layer without a backward rule */
+  lossGradients({ lossGradients }: LoadedPlan): readonly Tensor[] {
+    // It and all below have none.
+    const at = lossGradients.lastIndexOf(undefined);
+    if (at < 0) return lossGradients as readonly Tensor[];
+    throw new GradmillError(
+      'invalid-argument',
+      `layer '${this.layers[at].name}' records no backward rule from its output to its input: see plan.backward`,
+    );
   }
 
   /** [resetTotals, shuffle], of one instruction each. */
@@ -278,7 +295,7 @@ export class Runtime {
       measures?.layer(layer, input, y);
       return y;
     });
-    const lossGradients: Tensor[] = [];
+    const lossGradients: (Tensor | undefined)[] = [];
     const measured = measurement ? plan.scope('measure', () => measurement.record(plan, [x, ...outputs])) : [];
     for (const tensor of measured) plan.keep(tensor);
     if (name === 'predict') {
@@ -301,8 +318,7 @@ export class Runtime {
         } else if (!measures) {
           for (const tensor of [x, ...outputs]) {
             const gradient = gradients.get(tensor);
-            if (!gradient) continue;
-            plan.keep(gradient);
+            if (gradient) plan.keep(gradient);
             lossGradients.push(gradient);
           }
         }

@@ -163,6 +163,17 @@ describe('a busy model', () => {
   });
 });
 
+test('a plan that is looked at moves no memory, under a job that may be running', async () => {
+  const model = network();
+  const bytes = () => callOn(model, ({ runtime }) => Promise.resolve(runtime.bytes));
+  const before = await bytes();
+  const text = model.plan.toString();
+  expect(await bytes()).toBe(before);
+  await model.fit(x, y);
+  expect(await bytes()).toBeGreaterThan(before);
+  expect(model.plan.toString()).toBe(text);
+});
+
 describe('a signal', () => {
   const reasons: [string, unknown][] = [
     ['an error', new RangeError('enough')],

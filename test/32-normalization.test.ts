@@ -283,6 +283,19 @@ describe('batch normalisation', () => {
       expect(model.weights).toEqual(before);
     });
 
+    test('fit of fewer rows than any batch size would help', async () => {
+      const layer = shifted(0);
+      const model = sequential({
+        inputShape: [2],
+        layers: [{ ...layer, build: (...given) => ({ ...layer.build(...given), leastRows: 5 }) }, dense({ units: 1 })],
+      });
+      model.compile(still);
+      expect(await refusal(() => model.fit(...rows(3), { batchSize: 2 }))).toBe(
+        "invalid-argument: fit: layer 'shifted' takes statistics over the batch and needs at least 5 rows, got 3",
+      );
+      await model.fit(...rows(5), { batchSize: 5 });
+    });
+
     test('trainOnBatch, gradients', async () => {
       const model = normalizing();
       expect(await refusal(() => model.trainOnBatch(...rows(1)))).toBe(`invalid-argument: trainOnBatch: ${reason}, got 1`);

@@ -1,7 +1,7 @@
 // The public gradcheck: sound models pass, a wrong derivative planted in a custom layer is found and named, points at kinks are
 // passed over and counted, and the model does not change.
 import { describe, expect, test } from 'vitest';
-import { gradcheck, type GradcheckFailure } from '../src/diagnostics/index.js';
+import { gradcheck, type GradcheckFailure, initReport } from '../src/diagnostics/index.js';
 import {
   activation,
   adam,
@@ -183,7 +183,12 @@ describe('a wrong derivative is found and named', () => {
   test('a layer without a rule', async () => {
     const { x, y } = data(8, 3);
     const model = compiled([dense({ units: 3 }), linear(3, 'noRule'), dense({ units: 3 })]);
-    expect(await refusal(() => gradcheck(model, x, y))).toMatch(/^invalid-argument: .*layer 'mine' records no backward rule/);
+    const refused = /^invalid-argument: layer 'mine' records no backward rule/;
+    expect(await refusal(() => gradcheck(model, x, y))).toMatch(refused);
+    expect(await refusal(() => model.gradients(x, y))).toMatch(refused);
+    const { layers } = await initReport(model, x);
+    expect(layers.map(({ layer, backward }) => [layer, backward > 0])).toEqual([['dense1', false], ['mine', true], ['dense2', true]]); // prettier-ignore
+    expect(layers[2].backward).toBe(1);
   });
 });
 

@@ -56,7 +56,7 @@ export class Network {
     const layerNames = ['x', ...this.runtime.layers.map(({ name }) => name)];
     this.gradients = [
       ...trainable.map(({ name, grad }) => [name, grad] as const),
-      ...lossGradients.map((tensor, i) => [layerNames[i], tensor] as const),
+      ...lossGradients.flatMap((tensor, i) => (tensor ? [[layerNames[i], tensor] as const] : [])),
     ];
   }
 

@@ -2,16 +2,16 @@
 // differences, which finds a wrong derivative in a layer; then the engine's float32 gradients against the interpreter's,
 // which finds a wrong kernel. The tests of gradmill's own layers stand on the same functions.
 import { ACTIVATION_NAMES } from '../activations.js';
-import { GradmillError } from '../errors.js';
 import { LOSS_NAMES } from '../losses.js';
 import { callOn, copyOf, type Sequential } from '../model.js';
 import { checkOptions, size } from '../options.js';
 import { type Instruction, type Plan, reads, type Tensor, writes } from '../plan.js';
 import { platform } from '../platform.js';
 import type { Reference } from '../reference.js';
-import type { Runtime } from '../runtime.js';
-import { type NumericArray, tensor, type TensorInput } from '../tensor.js';
+import type { LoadedPlan, Runtime } from '../runtime.js';
+import { tensor, type TensorInput } from '../tensor.js';
 import { firstRows } from './rows.js';
+import { chosenRows } from './trials.js';
 
 export interface GradcheckOptions {
   /** Rows compared at most; rows within reach of a kink (ReLU at 0) are passed over for later ones, of the first 256. Default 8. */
@@ -296,8 +296,8 @@ class Checked {
     let chosen = Array.from({ length: next }, (_, row) => row);
     for (;;) {
       const batch = {
-        x: tensor(selected(inputs, chosen, examples.x.columns), [chosen.length, examples.x.columns]),
-        y: tensor(selected(targets, chosen, examples.y.columns), [chosen.length, examples.y.columns]),
+        x: tensor(chosenRows(inputs, chosen, examples.x.columns), [chosen.length, examples.x.columns]),
+        y: tensor(chosenRows(targets, chosen, examples.y.columns), [chosen.length, examples.y.columns]),
       };
       // The engine first: it finds what is wrong with the data, and says so.
       await model.gradients(batch.x, batch.y);
@@ -352,15 +352,10 @@ async function rowsAtKinks(reference: Reference, plan: Plan, rows: number): Prom
 }
 
 /** From the loss back to the input: each layer's weights, then what it hands back. */
-function subjectsOf(runtime: Runtime, { outputs, lossGradients }: ReturnType<Runtime['plan']>): Subject[] {
+function subjectsOf(runtime: Runtime, loaded: LoadedPlan): Subject[] {
   const { layers, trainable } = runtime;
-  // Where a layer recorded no backward rule, it and all below have no gradients.
-  const missing = outputs.length - lossGradients.length;
-  if (missing > 0)
-    throw new GradmillError(
-      'invalid-argument',
-      `gradcheck: layer '${layers[missing - 1].name}' records no backward rule from its output to its input: see plan.backward`,
-    );
+  const { outputs } = loaded;
+  const lossGradients = runtime.lossGradients(loaded);
   const subjects: Subject[] = [
     {
       layer: 'loss',
@@ -443,14 +438,6 @@ function sampleOf(gradient: Float64Array, count: number): number[] {
 
 function largest(values: Float64Array): number {
   return values.reduce((most, value) => Math.max(most, Math.abs(value)), 0);
-}
-
-function selected(data: NumericArray, rows: readonly number[], columns: number): NumericArray {
-  const copy = data.slice(0, rows.length * columns);
-  rows.forEach((row, i) => {
-    copy.set(data.subarray(row * columns, (row + 1) * columns), i * columns);
-  });
-  return copy;
 }
 
 function indexOf(at: number, shape: readonly number[]): number[] {

@@ -72,8 +72,9 @@ export async function initReport(model: Sequential, x?: TensorInput): Promise<In
         });
       });
       await jobs.run('gradients:rows', rows, examples, { rows });
-      // Layers that pass their input on share its gradient.
-      const gradients = runtime.plan('gradients:rows', rows).lossGradients.slice(1).map((tensor) => meanSquare(runtime.floats(tensor, rows))); // prettier-ignore
+      // Layers that pass their input on share its gradient; one without a backward rule lets none through.
+      const { lossGradients } = runtime.plan('gradients:rows', rows);
+      const gradients = lossGradients.slice(1).map((tensor) => (tensor ? meanSquare(runtime.floats(tensor, rows)) : 0));
       return reportOf(runtime, totals.map(({ columns }) => signal(columns)), gradients); // prettier-ignore
     });
   } finally {
