@@ -161,7 +161,7 @@ export class Sequential {
       optimizer,
       loss: resolveLoss(loss),
       accuracy: wanted.length > 0,
-      threads: wholeNumber('compile: threads', threads, 1, 1024),
+      threads: Math.min(wholeNumber('compile: threads', threads, 1, 1024), most),
       strict: flag('compile: strict', strict),
       fuse: flag('compile: fuse', fuse),
     };

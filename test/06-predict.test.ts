@@ -3,7 +3,10 @@ import { describe, expect, test } from 'vitest';
 import { activation, adam, backend, dense, sequential, sgd, tensor } from '../src/index.js';
 import { bitsOf } from './bits.js';
 import { run } from './child.js';
+import { allowThreads } from './engines.js';
 import { refusal } from './refusal.js';
+
+allowThreads(3);
 
 const columns = 6;
 const units = 5;

@@ -163,6 +163,18 @@ describe('a busy model', () => {
   });
 });
 
+test('a model has no more threads than the engine', async () => {
+  const model = network();
+  const threadsOf = () => callOn(model, ({ runtime }) => Promise.resolve(runtime.training?.threads));
+  for (const [threads, wanted] of [
+    [1, 1],
+    [1024, engine().threads],
+  ]) {
+    model.compile({ optimizer: adam(), loss: 'softmaxCrossEntropy', threads });
+    expect(await threadsOf()).toBe(wanted);
+  }
+});
+
 test('a plan that is looked at moves no memory, under a job that may be running', async () => {
   const model = network();
   const bytes = () => callOn(model, ({ runtime }) => Promise.resolve(runtime.bytes));

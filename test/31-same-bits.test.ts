@@ -6,7 +6,18 @@ import { engine } from '../src/engine.js';
 import { adam, dense, sequential } from '../src/index.js';
 import { gemm } from '../src/kernels.js';
 import { ELEMENTWISE, randomCase } from './cases.js';
-import { expectSameBits, onEngine, onThreads, type Outcome, ran, Random, strictTables, type Table, tables } from './engines.js';
+import {
+  allowThreads,
+  expectSameBits,
+  onEngine,
+  onThreads,
+  type Outcome,
+  ran,
+  Random,
+  strictTables,
+  type Table,
+  tables,
+} from './engines.js';
 import { Network } from './networks.js';
 
 function expectSameOutcome(what: string, actual: Outcome, expected: Outcome): void {
@@ -14,6 +25,8 @@ function expectSameOutcome(what: string, actual: Outcome, expected: Outcome): vo
   for (const [name, values] of Object.entries(expected.operands)) expectSameBits(`${what}: ${name}`, actual.operands[name], values);
   for (const [slot, data] of Object.entries(expected.feeds)) expect(Buffer.from(actual.feeds[slot].buffer).equals(Buffer.from(data.buffer)), slot).toBe(true); // prettier-ignore
 }
+
+allowThreads(4);
 
 describe(`one to four threads (${ran})`, () => {
   // Large enough that every op which can be shared is.

@@ -16,9 +16,11 @@ import {
   sgd,
 } from '../src/index.js';
 import { decodeSafetensors, encodeSafetensors } from '../src/safetensors.js';
-import { expectSameBits, Random, strictTables } from './engines.js';
+import { allowThreads, expectSameBits, Random, strictTables } from './engines.js';
 import { Network } from './networks.js';
 import { refusal } from './refusal.js';
+
+allowThreads(4);
 
 // ── Weights that are not trainable ─────────────────────────────────────────────────────────────────────────────────────
 

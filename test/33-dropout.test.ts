@@ -2,9 +2,11 @@
 // is in 10-ops, its gradients in 30-gradients.
 import { describe, expect, test } from 'vitest';
 import { adam, dense, dropout, type Layer, loadModel, ones, sequential, sgd } from '../src/index.js';
-import { expectSameBits, Random, strictTables } from './engines.js';
+import { allowThreads, expectSameBits, Random, strictTables } from './engines.js';
 import { Network } from './networks.js';
 import { refusal } from './refusal.js';
+
+allowThreads(4);
 
 const still = { optimizer: sgd({ learningRate: 0 }), loss: { name: 'meanAbsoluteError', reduction: 'sum' } } as const;
 

@@ -23,10 +23,12 @@ import {
 import { pruneByMagnitude } from '../src/pruning/index.js';
 import { Window } from '../src/window.js';
 import { bitsOf } from './bits.js';
-import { ran, Random } from './engines.js';
+import { allowThreads, ran, Random } from './engines.js';
 import { refusal } from './refusal.js';
 import { singularValues } from './singular-values.js';
 import { onWhile, wasmEngine } from './two-engines.js';
+
+allowThreads(4);
 
 const [rows, columns, classes] = [130, 7, 4];
 const random = new Random(2);

@@ -30,6 +30,11 @@ const absent = compiled.filter((isa) => !engine().isas.includes(isa));
 /** For test names: what ran, and what this machine cannot run. */
 export const ran = [tables.map(({ name }) => name).join(', '), ...absent.map((isa) => `not ${isa}: this processor lacks it`)].join('; ');
 
+/** From now on models are compiled for so many threads where they ask: steps are split into as many parts, whoever computes them. */
+export function allowThreads(count: number): void {
+  Object.defineProperty(engine(), 'threads', { value: Math.max(count, engine().threads) });
+}
+
 export type Numbers = Float32Array | Float64Array | Int32Array | Uint32Array;
 export const ARRAYS: Record<ElementType, new (buffer: ArrayBufferLike, offset: number, length: number) => Numbers> = {
   f32: Float32Array,
