@@ -206,7 +206,9 @@ function checkDiagnostics(given: DiagnosticsOptions): PreparedFit['diagnostics']
 export function checkSignal(call: string, given: AbortSignal | undefined): AbortSignal | undefined {
   const valid = reading(
     `${call}: signal`,
-    () => given === undefined || ('addEventListener' in Object(given) && typeof given.aborted === 'boolean'),
+    () =>
+      given === undefined ||
+      ('addEventListener' in Object(given) && typeof given.aborted === 'boolean' && typeof given.throwIfAborted === 'function'),
   );
   if (!valid) throw new GradmillError('invalid-argument', `${call}: signal: expected an AbortSignal, got ${show(given)}`);
   return given;

@@ -27,7 +27,7 @@ export interface RmspropOptions extends ClipOptions {
   readonly learningRate?: number;
   /** Weight of the old mean square, PyTorch's alpha. Default 0.99. */
   readonly rho?: number;
-  /** More than 0. Default 1e-8. */
+  /** At least 1e-30. Default 1e-8. */
   readonly epsilon?: number;
   /** L2. Default 0. */
   readonly weightDecay?: number;
@@ -36,7 +36,7 @@ export interface RmspropOptions extends ClipOptions {
 export interface AdagradOptions extends ClipOptions {
   /** Default 0.01. */
   readonly learningRate?: number;
-  /** More than 0. Default 1e-10. */
+  /** At least 1e-30. Default 1e-10. */
   readonly epsilon?: number;
   /** L2. Default 0. */
   readonly weightDecay?: number;
@@ -49,7 +49,7 @@ export interface AdamOptions extends ClipOptions {
   readonly beta1?: number;
   /** Default 0.999. */
   readonly beta2?: number;
-  /** More than 0. Default 1e-8. */
+  /** At least 1e-30. Default 1e-8. */
   readonly epsilon?: number;
   /** adam: L2, default 0. adamW: decoupled (p −= learningRate·weightDecay·p), default 0.01. */
   readonly weightDecay?: number;
@@ -138,8 +138,8 @@ function make(
 }
 
 const LIMITS: Readonly<Record<string, { readonly min?: number; readonly above?: number; readonly below?: number }>> = {
-  // With 0 a weight whose gradient is 0 would become 0/0.
-  epsilon: { above: 0 },
+  // With 0, or what float32 rounds to 0, a weight whose gradient is 0 would become 0/0.
+  epsilon: { min: 1e-30 },
   beta1: { min: 0, below: 1 },
   beta2: { min: 0, below: 1 },
   rho: { min: 0, below: 1 },

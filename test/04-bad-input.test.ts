@@ -298,6 +298,12 @@ describe('dense', () => {
       () => dense({ units: 3, biasInitializer: 'constant' }),
       /^invalid-argument: constant: value: expected a finite number, got undefined$/,
     ],
+    ...Object.fromEntries(
+      [false, 0, '', null].map((value) => [
+        `${JSON.stringify(value)} as regulariser`,
+        [() => dense({ units: 3, kernelRegularizer: any(value) }), /^invalid-argument: regulariser: expected l1/] as const,
+      ]),
+    ),
     'an empty name': [
       () => dense({ units: 3, name: '' }),
       /^invalid-argument: dense: name: expected a name of 1 to 100 characters without '\/', got ''$/,
@@ -412,6 +418,11 @@ describe('optimizers', () => {
     'a learning rate as text': [
       () => adam({ learningRate: any('1e-3') }),
       /^invalid-argument: adam: learningRate: expected a finite number, got '1e-3'$/,
+    ],
+    'an epsilon of 0': [() => rmsprop({ epsilon: 0 }), /^invalid-argument: rmsprop: epsilon: expected at least 1e-30, got 0$/],
+    'an epsilon that float32 rounds to 0': [
+      () => adam({ epsilon: 1e-50 }),
+      /^invalid-argument: adam: epsilon: expected at least 1e-30, got 1e-50$/,
     ],
     'a beta of 1': [() => adam({ beta1: 1 }), /^invalid-argument: adam: beta1: expected at least 0 and less than 1, got 1$/],
     'a rho of 1': [() => rmsprop({ rho: 1 }), /^invalid-argument: rmsprop: rho: expected at least 0 and less than 1, got 1$/],
@@ -753,6 +764,10 @@ describe('data', () => {
         /^invalid-argument: fit: give validationData or validationSplit, not both$/,
       ],
       'verbose 2': [() => fit({ verbose: 2 }), /^invalid-argument: fit: verbose: expected 0 or 1, got 2$/],
+      'half a signal': [
+        () => fit({ signal: any({ aborted: false, addEventListener: () => undefined, removeEventListener: () => undefined }) }),
+        /^invalid-argument: fit: signal: expected an AbortSignal, got an object$/,
+      ],
       'a controller as signal': [
         () => fit({ signal: new AbortController() }),
         /^invalid-argument: fit: signal: expected an AbortSignal, got a value of type AbortController$/,

@@ -38,7 +38,8 @@ export function dense(options: DenseOptions): Layer {
   const useBias = flag('dense: useBias', given.useBias);
   const kernelInitializer = resolveInitializer('dense: kernelInitializer', given.kernelInitializer);
   const biasInitializer = resolveInitializer('dense: biasInitializer', given.biasInitializer);
-  const regularizer = given.kernelRegularizer && resolveRegularizer('dense: kernelRegularizer', given.kernelRegularizer);
+  const regularizer =
+    given.kernelRegularizer === undefined ? undefined : resolveRegularizer('dense: kernelRegularizer', given.kernelRegularizer);
   const activation = activationOf(given.activation);
   const name = given.name === undefined ? undefined : checkLayerName('dense: name', given.name);
   return {

@@ -119,7 +119,7 @@ export async function lotteryTicket(options: LotteryOptions): Promise<LotteryRou
     validationData: pair('validationData', given.validationData),
     rounds: wholeNumber(what('rounds'), given.rounds),
     directory: given.directory,
-    onRound: given.onRound && callable('onRound', given.onRound),
+    onRound: given.onRound === undefined ? undefined : callable('onRound', given.onRound),
     settings: {
       epochs: wholeNumber(what('epochs'), given.epochs, 1),
       batchSize: size(what('batchSize'), given.batchSize ?? Math.min(32, rows)),
