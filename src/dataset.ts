@@ -47,7 +47,7 @@ export function feed(program: EngineProgram, slot: number, set: DataSet | undefi
 }
 
 /** Larger pieces are not kept. */
-const POOLED_BYTES = 4 * 2 ** 20;
+export const POOLED_BYTES = 4 * 2 ** 20;
 const POOLED_PIECES = 4;
 
 /** Engine memory that a model uses again and again, so that thousands of small calls ask for it once. */

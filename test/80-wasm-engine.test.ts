@@ -4,7 +4,7 @@ import { describe, expect, test } from 'vitest';
 import { adam, dense, GradmillError, type Sequential, sequential, sgd } from '../src/index.js';
 import { nodeHost } from '../src/node/wasm-host.js';
 import type { WorkerPort } from '../src/wasm/host.js';
-import type { WasmEngine } from '../src/wasm/engine.js';
+import { compileModule, type WasmEngine } from '../src/wasm/engine.js';
 import type { WorkerStart } from '../src/wasm/worker.js';
 import { bitsOf } from './bits.js';
 import { run } from './child.js';
@@ -97,6 +97,19 @@ describe.each(kinds)('memory, %s', (_, engineOf) => {
     expect(lengths[199]).toBe(lengths[2]);
   });
 
+  test('of many rows that predictSync copied is that of the next', () => {
+    const engine = engineOf();
+    const models = [make(engine), make(engine), make(engine)];
+    const many = { data: new Float32Array(100_000 * columns), shape: [100_000, columns] };
+    const [first, ...others] = models.map((model) => {
+      model.predictSync(x);
+      model.predictSync(many);
+      return engine.heap.memory.buffer.byteLength;
+    });
+    for (const length of others) expect(length - first).toBeLessThan(many.data.byteLength);
+    expect(bitsOf(models[2].predictSync(x).data)).toEqual(bitsOf(models[0].predictSync(x).data));
+  });
+
   test('ends at 4 GiB, with an error that says so; what was there stays usable', async () => {
     const engine = engineOf();
     const model = make(engine);
@@ -128,6 +141,17 @@ test('memory of models that nobody holds is found again', async () => {
   expect({ status, stderr }).toEqual({ status: 0, stderr: '' });
   // 600 models of 1.8 MB each, a gigabyte in all; nobody asked V8 to collect.
   expect(Number(stdout)).toBeLessThan(500);
+});
+
+test('where nothing compiles off the thread, that is no exception', async () => {
+  const { compile } = WebAssembly;
+  Object.assign(WebAssembly, { compile: undefined });
+  try {
+    const compiled = compileModule(nodeHost);
+    await expect(compiled).rejects.toThrow(TypeError);
+  } finally {
+    Object.assign(WebAssembly, { compile });
+  }
 });
 
 describe('where no worker starts, the calling thread computes the same', () => {
@@ -243,6 +267,21 @@ describe('a process', () => {
     ['after a fit that nobody awaits', 'void fit().then(() => console.log("done"));'],
   ])('ends by itself %s', async (_, code) => {
     expect(await run(prelude + code, { env })).toEqual({ status: 0, stdout: 'done\n', stderr: '' });
+  });
+
+  test('ends by itself after one of its workers has ended', async () => {
+    const code = `
+      import threads from 'node:worker_threads';
+      const workers = [];
+      threads.Worker = class extends threads.Worker { constructor(...given) { super(...given); workers.push(this); } };
+      ${prelude}
+      await initialize();
+      const endless = model.fit([[0, 0], [0, 1]], [[0], [1]], { epochs: 1e9 });
+      setTimeout(() => workers[0].terminate(), 50);
+      await endless.catch(({ code }) => console.log(code, workers.length));`;
+    const { stdout, ...ended } = await run(code, { env, timeout: 20_000 });
+    expect(stdout).toMatch(/^backend-unavailable [12]\n$/);
+    expect(ended).toEqual({ status: 0, stderr: '' });
   });
 
   test('uses as many workers as it was given threads', async () => {

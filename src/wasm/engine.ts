@@ -178,7 +178,7 @@ export class WasmEngine implements Engine {
 }
 
 /** The module that ships for this host, compiled off the thread. */
-export function compileModule(host: WasmHost): Promise<WebAssembly.Module> {
+export async function compileModule(host: WasmHost): Promise<WebAssembly.Module> {
   return WebAssembly.compile(host.bytes(host.sharedMemory === true));
 }
 

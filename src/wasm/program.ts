@@ -1,4 +1,5 @@
 // A plan loaded into the linear memory, and its runs.
+import { POOLED_BYTES } from '../dataset.js';
 import type { EngineMemory, EngineProgram, WatchedBatches } from '../engine.js';
 import { GradmillError } from '../errors.js';
 import { FEED } from '../plan.js';
@@ -101,16 +102,23 @@ export class WasmProgram implements EngineProgram {
     this.#begin(from, to, 0, rows, batch, UNWATCHED);
     const finished = this.#runHere();
     if (finished) out.set(this.#view('output', staging.out, FLOAT32, rows * outColumns));
+    // What the pool of data sets would not keep is not kept here.
+    if (Math.max(staging.x.size, staging.out.size) > POOLED_BYTES) this.#unstage();
     return finished;
   }
 
   #stage(xBytes: number, outBytes: number): { x: WasmMemory; out: WasmMemory } {
     const known = this.#staging;
     if (known && known.x.size >= xBytes && known.out.size >= outBytes) return known;
-    known?.x.release();
-    known?.out.release();
-    this.#staging = undefined;
+    this.#unstage();
     return (this.#staging = { x: this.#engine.allocate(xBytes), out: this.#engine.allocate(outBytes) });
+  }
+
+  /** Whatever runs next binds data sets of its own. */
+  #unstage(): void {
+    this.#staging?.x.release();
+    this.#staging?.out.release();
+    this.#staging = undefined;
   }
 
   /** The last one again where it serves: predictSync allocates nothing. */
@@ -142,10 +150,8 @@ export class WasmProgram implements EngineProgram {
   }
 
   release(): void {
+    this.#unstage();
     this.#block.release();
-    this.#staging?.x.release();
-    this.#staging?.out.release();
-    this.#staging = undefined;
   }
 
   /** Workers may have failed since this program was loaded. */

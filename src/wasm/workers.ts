@@ -118,5 +118,6 @@ export class Workers {
     const error = (this.#failure ??= new GradmillError('backend-unavailable', `a WebAssembly worker ended: ${reason}`));
     for (const { reject } of this.#waiting.values()) reject(error);
     this.#waiting.clear();
+    for (const port of this.#ports) port.unref();
   }
 }
