@@ -24,7 +24,7 @@ export type WatchedBatches = readonly [every: number, phase: number, from: numbe
 
 /** A plan loaded over an arena. Ranges are of instructions; one run at a time. */
 export interface EngineProgram {
-  /** Binds a data set to a slot for the runs that follow; nothing unbinds it. */
+  /** Binds a data set to a slot for the runs that follow; undefined unbinds what was bound. */
   feed(slot: number, memory: EngineMemory['handle'] | undefined, type: number, rows: number, columns: number): void;
   /** On this thread. False when the arena's control block holds a fault. */
   run(from: number, to: number, firstRow: number, rowCount: number, batch: number, ...watch: Partial<WatchedBatches>): boolean;
@@ -92,6 +92,21 @@ export interface Engine {
     options: { readonly isa?: string; readonly strict: boolean; readonly threads: number },
   ): EngineProgram;
   gemm(call: GemmCall, options: { readonly isa?: string; readonly strict: boolean }): void;
+}
+
+/** No machine has more: a size beyond it is a mistake. */
+const MOST_BYTES = 2 ** 48;
+
+/** @throws GradmillError 'size-overflow' */
+export function checkBytes(bytes: number): void {
+  if (!(bytes <= MOST_BYTES)) throw new GradmillError('size-overflow', `${bytes} bytes: too many for any machine`);
+}
+
+/** An engine for another processor, or miscompiled, must not train: one known product. @throws GradmillError 'backend-unavailable' */
+export function selfTest(what: string, gemm: (call: GemmCall) => void): void {
+  const [a, b, c] = [Float32Array.of(1, 2, 3, 4), Float32Array.of(5, 6, 7, 8), new Float32Array(4)];
+  gemm({ m: 2, n: 2, k: 2, a, b, c, lda: 2, ldb: 2, ldc: 2, transposeA: false, transposeB: false, alpha: 1, beta: 0 });
+  if (c.join() !== '19,22,43,50') throw new GradmillError('backend-unavailable', `${what} computes wrong products (${c.join()})`);
 }
 
 /** What an engine was loaded for. */

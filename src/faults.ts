@@ -48,7 +48,7 @@ function badLabel(what: string, row: number, label: number, classes: number): Gr
 async function diverged(runtime: Runtime, job: Job): Promise<GradmillError> {
   const { kind, batches } = runtime.fault;
   const { firstRow, rows, originOf } = job.piece;
-  const trains = /^(train|watch|trace):/.test(job.kind);
+  const trains = runtime.plan(job.kind, job.batch).plan.updates;
   const first = firstRow + batches * job.batch;
   const last = Math.min(first + job.batch, firstRow + rows) - 1;
   const when = trains ? `in step ${job.firstBatch + batches + 1}` : `over rows ${originOf(first)} to ${originOf(last)}`;

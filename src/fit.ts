@@ -5,7 +5,7 @@ import type { DiagnosticsSample, UnitPaths } from './diagnostics/types.js';
 import { GradmillError } from './errors.js';
 import { type Evaluation, type Examples, type Jobs, type LoadedExamples, type Watch, WIDEST_BATCH } from './jobs.js';
 import { checkLog, logged, logStart, type LogTarget, type WriteLog } from './log.js';
-import { checkOptions, finiteNumber, flag, reading, show, size, wholeNumber } from './options.js';
+import { checkOptions, finiteNumber, flag, pairOf, reading, show, size, wholeNumber } from './options.js';
 import { Paths } from './paths.js';
 import { platform } from './platform.js';
 import type { PlanKind } from './runtime.js';
@@ -158,7 +158,8 @@ export function prepareFit(jobs: Jobs, x: TensorInput, y: TensorInput, options: 
   const { epochs = 1, batchSize = Math.min(32, rows), shuffle = true } = given;
   const checked = {
     data,
-    validation: validationData === undefined ? undefined : jobs.examples('validationData: ', ...pair(validationData)),
+    validation:
+      validationData === undefined ? undefined : jobs.examples('validationData: ', ...pairOf('fit: validationData', validationData)),
     rows,
     epochs: wholeNumber('fit: epochs', epochs),
     batchSize: size('fit: batchSize', batchSize),
@@ -176,14 +177,6 @@ export function prepareFit(jobs: Jobs, x: TensorInput, y: TensorInput, options: 
   jobs.checkBatches('fit', rows, checked.batchSize);
   signal?.throwIfAborted();
   return checked;
-}
-
-function pair(given: readonly [TensorInput, TensorInput]): readonly [TensorInput, TensorInput] {
-  return reading('fit: validationData', () => {
-    if (!Array.isArray(given) || (given.length as number) !== 2)
-      throw new GradmillError('invalid-argument', `fit: validationData: expected [x, y], got ${show(given)}`);
-    return [given[0], given[1]];
-  });
 }
 
 function checkCallback<T>(name: string, given: T): T {

@@ -76,7 +76,7 @@ export interface Job {
   readonly atOnce: boolean;
 }
 
-/** Rows that a plan for prediction or evaluation holds at most: larger batches gain nothing. */
+/** Rows that a plan for prediction or evaluation holds unless asked for more: larger batches gain nothing. */
 export const WIDEST_BATCH = 256;
 
 export class Jobs {

@@ -5,8 +5,8 @@ import { GradmillError } from './errors.js';
 import type { EpochReport } from './fit.js';
 import type { LossOptions } from './losses.js';
 import type { Optimizer } from './optimizers.js';
-import { show } from './options.js';
-import { type Appender, platform } from './platform.js';
+import { checkPath, show } from './options.js';
+import { type Appender, checkFiles, platform } from './platform.js';
 import type { Runtime } from './runtime.js';
 import { VERSION } from './version.js';
 
@@ -65,10 +65,9 @@ export const LOG_HEADER = '{"type":"start",';
 /** @throws GradmillError 'invalid-argument'; 'file-io' for a path where there are no files */
 export function checkLog(given: LogTarget | undefined): LogTarget | undefined {
   if (given === undefined || typeof given === 'function') return given;
-  if (typeof given !== 'string' || given === '' || given.includes('\0'))
-    throw new GradmillError('invalid-argument', `fit: log: expected a path or a function, got ${show(given)}`);
-  if (!platform().files) throw new GradmillError('file-io', 'fit: log: there are no files here; pass a function');
-  return given;
+  const path = checkPath('fit: log', given, ' or a function');
+  checkFiles('fit: log', 'pass a function');
+  return path;
 }
 
 export function logStart(

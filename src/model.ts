@@ -9,13 +9,14 @@ import { type Evaluation, Jobs, WIDEST_BATCH } from './jobs.js';
 import type { Layer } from './layers/layer.js';
 import { type LossName, type LossOptions, resolveLoss } from './losses.js';
 import { isOptimizer, type Optimizer } from './optimizers.js';
-import { checkOptions, flag, list, oneOf, show, size, wholeNumber } from './options.js';
+import { checkOptions, checkPath, flag, list, oneOf, show, size, wholeNumber } from './options.js';
 import { copyMasks } from './masks.js';
 import type { Plan } from './plan.js';
+import { checkFiles } from './platform.js';
 import { prepareProfile, type Profile, type ProfileOptions, runProfile } from './profile.js';
 import { CallQueue } from './queue.js';
 import { Runtime } from './runtime.js';
-import { checkFiles, checkMetadata, checkPath, type ModelConfig, type ModelContent, saveModel, serializeModel } from './saving.js';
+import { checkMetadata, type ModelConfig, type ModelContent, saveModel, serializeModel } from './saving.js';
 import { checkScaling, type InputScaling } from './scaling/input-scaling.js';
 import type { Scaler } from './scaling/scaler.js';
 import { summaryOf } from './summary.js';
@@ -178,8 +179,8 @@ export class Sequential {
    * Rejects with `signal.reason` itself when aborted, with what a callback threw, or with GradmillError: 'diverged' when a
    * loss or weight stops being finite (within a step; the message names it and the first tensor), 'non-finite-input' and
    * 'label-out-of-range' (found before a weight changes), 'shape-mismatch', 'empty-data', 'buffer-detached',
-   * 'invalid-argument', 'unknown-name', 'not-compiled', 'out-of-memory', 'disposed'. The model stays usable; weights are
-   * those of the last step done.
+   * 'invalid-argument', 'unknown-name', 'not-compiled', 'file-io' (of `log`), 'out-of-memory', 'size-overflow', 'disposed'. The
+   * model stays usable; weights are those of the last step done.
    */
   async fit(x: TensorInput, y: TensorInput, options: FitOptions = {}): Promise<History> {
     this.#refuseDisposed();
@@ -190,6 +191,7 @@ export class Sequential {
   /**
    * Loss (and accuracy) over all rows, exactly.
    * @param options batchSize: rows read at a time, default 256; the result does not depend on it but for rounding
+   * Rejects as fit does for its data, and 'diverged' for a loss that is not finite.
    */
   async evaluate(x: TensorInput, y: TensorInput, options: { readonly batchSize?: number } = {}): Promise<Evaluation> {
     this.#refuseDisposed();
@@ -219,6 +221,8 @@ export class Sequential {
 
   /**
    * What the last layer gives: logits, or probabilities where its activation makes them. Shape [rows, units].
+   * Rejects with GradmillError 'shape-mismatch', 'non-finite-input', 'invalid-argument', 'buffer-detached', 'out-of-memory',
+   * 'size-overflow', 'disposed'.
    */
   async predict(x: TensorInput): Promise<FloatTensor> {
     this.#refuseDisposed();
@@ -237,9 +241,10 @@ export class Sequential {
 
   /**
    * The same on the calling thread, natively helped by the others where a batch is large: no promise. With `out`, at least
-   * [rows · units] floats that do not overlap x, the result's data is `out`, and nothing is allocated for a typed x: calls with the
-   * same `out` return the same object.
-   * @throws GradmillError 'busy', 'disposed', 'shape-mismatch', 'non-finite-input', 'invalid-argument', 'unknown-name'
+   * [rows · units] floats that do not overlap x, the result's data is `out`, and nothing is allocated for a typed x (in WebAssembly: of up to
+   * 4 MiB): calls with the same `out` return the same object.
+   * @throws GradmillError 'busy', 'disposed', 'shape-mismatch', 'non-finite-input', 'invalid-argument', 'unknown-name',
+   * 'buffer-detached', 'out-of-memory', 'size-overflow'
    */
   predictSync(x: TensorInput, options?: { readonly out?: Float32Array }): FloatTensor {
     this.#refuseWhile('predictSync', this.#queue.busy);
@@ -347,8 +352,8 @@ export class Sequential {
    * Writes a safetensors file, atomically: weights named `layer/kernel`, their masks `layer/kernel.mask`, architecture, loss and optimizer (not its moments) in
    * its metadata. In line behind calls made before; from onBatch or onEpoch it saves the weights of that moment.
    * @param options metadata: free text, default what loadModel read
-   * Rejects with GradmillError 'file-io' (also where there are no files), 'invalid-argument', 'disposed', and 'diverged' for weights
-   * that are not finite.
+   * Rejects with GradmillError 'file-io' (also where there are no files), 'invalid-argument', 'unknown-name', 'size-overflow', 'disposed',
+   * and 'diverged' for weights that are not finite.
    */
   async save(path: string, options: { readonly metadata?: Readonly<Record<string, string>> } = {}): Promise<void> {
     this.#refuseDisposed();

@@ -69,7 +69,7 @@ export interface Optimizer {
   /** The first values of `hyper`, sixteen doubles in the order of native/optimizers.h. */
   readonly hyper: readonly number[];
   readonly config: Readonly<Record<string, string | number | boolean>>;
-  /** One update of every weight. `scratch` is `clipScale` [1], where a global norm's scale goes. */
+  /** One update of every weight. `clipScale` [1] is where a global norm's scale goes. */
   record(plan: Plan, ranges: WeightRanges, hyper: Tensor, clipScale: Tensor): void;
 }
 

@@ -111,6 +111,22 @@ export function list(what: string, value: unknown, most = LONGEST_LIST): readonl
   });
 }
 
+/** [x, y], each read once. @throws GradmillError 'invalid-argument' */
+export function pairOf<T>(what: string, given: readonly [T, T]): readonly [T, T] {
+  return reading(what, () => {
+    if (!Array.isArray(given) || (given.length as number) !== 2)
+      throw new GradmillError('invalid-argument', `${what}: expected [x, y], got ${show(given)}`);
+    return [given[0], given[1]];
+  });
+}
+
+/** @throws GradmillError 'invalid-argument' */
+export function checkPath(call: string, path: unknown, others = ''): string {
+  if (typeof path !== 'string' || path === '' || path.includes('\0'))
+    throw new GradmillError('invalid-argument', `${call}: expected a path${others}, got ${show(path)}`);
+  return path;
+}
+
 /** A value as a message shows it: short, whatever it is. */
 export function show(value: unknown): string {
   try {

@@ -1,5 +1,5 @@
 // A plan: the list of instructions that a model's layers, loss and optimizer record, and the memory they need. Layers call
-// the methods here; model.ts loads the finished plan into the engine. Nothing here computes.
+// the methods here; runtime.ts loads the finished plan into the engine. Nothing here computes.
 import type { Activation } from './activations.js';
 import { GradmillError } from './errors.js';
 import { fuse } from './fuse.js';

@@ -73,3 +73,10 @@ export function platform(): Platform {
   if (!current) throw new GradmillError('backend-unavailable', 'no platform: import gradmill, not a file inside it');
   return current;
 }
+
+/** @throws GradmillError 'file-io' where there are no files */
+export function checkFiles(call: string, instead: string): Files {
+  const { files } = platform();
+  if (!files) throw new GradmillError('file-io', `${call}: there are no files here; ${instead}`);
+  return files;
+}

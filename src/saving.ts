@@ -13,8 +13,8 @@ import { whiteningLayer } from './layers/whitening.js';
 import { checkMasks, type Mask } from './masks.js';
 import { callOn, type CompileOptions, Sequential, type SequentialOptions } from './model.js';
 import { adagrad, adam, adamW, type Optimizer, rmsprop, sgd } from './optimizers.js';
-import { checkOptions, list, oneOf, reading, show } from './options.js';
-import { type Files, platform } from './platform.js';
+import { checkOptions, checkPath, list, oneOf, reading, show } from './options.js';
+import { checkFiles, type Files } from './platform.js';
 import { decodeSafetensors, encodeSafetensors, type SafetensorsContent, type SafetensorsTensor } from './safetensors.js';
 import type { InputScaling } from './scaling/input-scaling.js';
 import { isDetached, zeroed } from './tensor.js';
@@ -39,13 +39,6 @@ export interface ModelConfig {
     { readonly optimizer: Optimizer['config']; readonly loss: CompileOptions['loss']; readonly metrics: readonly 'accuracy'[] } | undefined;
 }
 
-/** @throws GradmillError 'invalid-argument' */
-export function checkPath(call: string, path: unknown, others = ''): string {
-  if (typeof path !== 'string' || path === '' || path.includes('\0'))
-    throw new GradmillError('invalid-argument', `${call}: expected a path${others}, got ${show(path)}`);
-  return path;
-}
-
 /** A copy of a user's metadata. @throws GradmillError 'invalid-argument' for values that are no text and for keys that are ours */
 export function checkMetadata(call: string, metadata: Readonly<Record<string, string>>): Readonly<Record<string, string>> {
   const keys = reading(`${call}: metadata`, () => Object.keys(metadata));
@@ -64,13 +57,6 @@ export interface ModelContent {
   readonly weights: readonly Weight[];
   readonly masks: readonly Mask[];
   readonly metadata: Readonly<Record<string, string>>;
-}
-
-/** @throws GradmillError 'file-io' where there are no files */
-export function checkFiles(call: string, instead: string): Files {
-  const { files } = platform();
-  if (!files) throw new GradmillError('file-io', `${call}: there are no files here; ${instead}`);
-  return files;
 }
 
 /** @throws GradmillError 'file-io', 'diverged' for weights that loadModel would refuse */
@@ -105,8 +91,8 @@ function encodeModel({ config, weights, masks, metadata }: ModelContent, call: s
 const OPTIMIZERS = { sgd, rmsprop, adagrad, adam, adamW };
 
 /**
- * A model that `save` wrote to a file, or `serialize` to bytes, with its weights; compiled as it was, if it was. The optimizer
- * starts afresh. Bytes are read before the call returns.
+ * A model that `save` wrote to a file, or `serialize` to bytes, with its weights; compiled with its optimizer, loss and metrics, if
+ * it was: threads, strict and fuse are the defaults. The optimizer starts afresh. Bytes are read before the call returns.
  * Rejects with GradmillError 'file-io' when the file cannot be read or there are no files here, 'file-invalid' when it is damaged
  * or no such file, 'invalid-argument' for what is neither path nor bytes, 'buffer-detached', 'out-of-memory', 'backend-unavailable'.
  */

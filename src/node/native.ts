@@ -2,7 +2,7 @@
 import { createRequire } from 'node:module';
 import { totalmem } from 'node:os';
 import { fileURLToPath } from 'node:url';
-import type { Engine, EngineMemory, EngineProgram } from '../engine.js';
+import { checkBytes, type Engine, type EngineMemory, type EngineProgram, selfTest } from '../engine.js';
 import { GradmillError } from '../errors.js';
 import { type OpText, parseOps } from '../ops.js';
 import { show } from '../options.js';
@@ -36,9 +36,6 @@ interface Addon {
 }
 
 const ADDON = fileURLToPath(new URL('../../native/build/gradmill.node', import.meta.url));
-
-/** No machine has more: a size beyond it is a mistake. */
-const MOST_BYTES = 2 ** 48;
 
 /** Linux gives whole ones of them: a step reads and writes far apart, and small pages are scattered over memory. */
 const HUGE_PAGE = 2 ** 21;
@@ -83,7 +80,13 @@ export function loadNative({ isa: wanted, threads: asked, strict }: Choice): Eng
   const isa = wanted ?? best;
   const threads = Math.min(asked ?? addon.cores, addon.cores);
   addon.configure(threads);
-  selfTest(addon, isa);
+  const gemm: Engine['gemm'] = (call, options) => {
+    const { m, n, k, a, b, c, lda, ldb, ldc, transposeA, transposeB, alpha, beta } = call;
+    addon.gemm(options.isa ?? isa, options.strict, m, n, k, a, b, c, lda, ldb, ldc, transposeA, transposeB, alpha, beta);
+  };
+  selfTest('the native addon', (call) => {
+    gemm(call, { strict: true });
+  });
   return {
     name: 'native',
     isa,
@@ -94,7 +97,7 @@ export function loadNative({ isa: wanted, threads: asked, strict }: Choice): Eng
     ops: parseOps(addon.ops),
     caches: addon.caches,
     allocate(bytes) {
-      if (!(bytes <= MOST_BYTES)) throw new GradmillError('size-overflow', `${bytes} bytes: too many for any machine`);
+      checkBytes(bytes);
       // Linux grants more than there is, and ends the process when it is used.
       const most = bytes > SMALL_BYTES ? memoryLimit() : SMALL_BYTES;
       if (bytes > most) throw new GradmillError('out-of-memory', `${bytes} bytes: this process may use ${most}`);
@@ -111,10 +114,7 @@ export function loadNative({ isa: wanted, threads: asked, strict }: Choice): Eng
         throw new GradmillError('backend-unavailable', `the engine refused a plan: ${(cause as Error).message}`, { cause });
       }
     },
-    gemm(call, options) {
-      const { m, n, k, a, b, c, lda, ldb, ldc, transposeA, transposeB, alpha, beta } = call;
-      addon.gemm(options.isa ?? isa, options.strict, m, n, k, a, b, c, lda, ldb, ldc, transposeA, transposeB, alpha, beta);
-    },
+    gemm,
   };
 }
 
@@ -132,11 +132,4 @@ function load(): Addon {
   if (!Array.isArray(addon.isas) || !Array.isArray(addon.ops) || typeof addon.gemm !== 'function')
     throw new GradmillError('backend-unavailable', 'the native addon is not one of this version');
   return addon as Addon;
-}
-
-/** An addon for another processor, or miscompiled, must not train: one known product. */
-function selfTest(addon: Addon, isa: string): void {
-  const c = new Float32Array(4);
-  addon.gemm(isa, true, 2, 2, 2, Float32Array.of(1, 2, 3, 4), Float32Array.of(5, 6, 7, 8), c, 2, 2, 2, false, false, 1, 0);
-  if (c.join() !== '19,22,43,50') throw new GradmillError('backend-unavailable', `the native addon computes wrong products (${c.join()})`);
 }

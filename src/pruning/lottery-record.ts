@@ -3,9 +3,9 @@
 // JSON has its ticket. What is read is untrusted.
 import { GradmillError } from '../errors.js';
 import type { Sequential } from '../model.js';
-import { reading, show } from '../options.js';
-import type { Files } from '../platform.js';
-import { checkFiles, checkPath, loadModel } from '../saving.js';
+import { checkPath, reading, show } from '../options.js';
+import { checkFiles, type Files } from '../platform.js';
+import { loadModel } from '../saving.js';
 import type { Weight } from '../weights.js';
 import type { LotteryRound, LotterySettings } from './lottery.js';
 

@@ -3,7 +3,7 @@
 import { GradmillError } from '../errors.js';
 import { checkSignal } from '../fit.js';
 import type { Sequential } from '../model.js';
-import { checkOptions, finiteNumber, flag, list, oneOf, reading, show, size, wholeNumber } from '../options.js';
+import { checkOptions, finiteNumber, flag, list, oneOf, pairOf, show, size, wholeNumber } from '../options.js';
 import { toRows, type TensorInput } from '../tensor.js';
 import type { Weight } from '../weights.js';
 import { LotteryRecord } from './lottery-record.js';
@@ -111,12 +111,12 @@ export async function lotteryTicket(options: LotteryOptions): Promise<LotteryRou
   const given = checkOptions('lotteryTicket', options, OPTIONS);
   const what = (name: string): string => `lotteryTicket: ${name}`;
   const share = finiteNumber(what('share'), given.share ?? 0.2, { min: 0, below: 1 });
-  const [x, y] = pair('data', given.data);
+  const [x, y] = pairOf(what('data'), given.data);
   const { rows } = toRows(what('data: x'), x);
   const prepared: Prepared = {
     makeModel: callable('makeModel', given.makeModel),
     data: [x, y],
-    validationData: pair('validationData', given.validationData),
+    validationData: pairOf(what('validationData'), given.validationData),
     rounds: wholeNumber(what('rounds'), given.rounds),
     directory: given.directory,
     onRound: given.onRound === undefined ? undefined : callable('onRound', given.onRound),
@@ -144,14 +144,6 @@ export async function lotteryTicket(options: LotteryOptions): Promise<LotteryRou
   return sideBySide(seeds, concurrency, checkSignal('lotteryTicket', given.signal), (seed, signal) =>
     new Lottery(prepared, seed, signal).run(),
   );
-}
-
-function pair(name: string, given: readonly [TensorInput, TensorInput]): readonly [TensorInput, TensorInput] {
-  return reading(`lotteryTicket: ${name}`, () => {
-    if (!Array.isArray(given) || (given.length as number) !== 2)
-      throw new GradmillError('invalid-argument', `lotteryTicket: ${name}: expected [x, y], got ${show(given)}`);
-    return [given[0], given[1]];
-  });
 }
 
 function callable<T>(name: string, given: T): T {

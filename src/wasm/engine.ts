@@ -1,6 +1,6 @@
 // The WebAssembly engine: one module, one linear memory, and, where memory can be shared, workers that run the jobs. The
 // calling thread has an instance of its own over the same memory for what returns at once.
-import type { Engine, EngineMemory, EngineProgram, GemmCall } from '../engine.js';
+import { checkBytes, type Engine, type EngineMemory, type EngineProgram, type GemmCall, selfTest } from '../engine.js';
 import { GradmillError } from '../errors.js';
 import { type OpTable, parseOps } from '../ops.js';
 import type { Exports } from './exports.js';
@@ -23,7 +23,6 @@ export interface WasmChoice {
 const FIRST_PAGES = 16;
 /** A run on the calling thread gives up its turn after so long. */
 const TURN_MILLISECONDS = 5;
-const MOST_BYTES = 2 ** 48;
 
 /** @throws GradmillError 'backend-unavailable' where WebAssembly, its SIMD instructions or memory are missing */
 export function loadWasm(choice: WasmChoice, host: WasmHost): Engine {
@@ -71,7 +70,9 @@ export class WasmEngine implements Engine {
         return { name, dims, immediates, operands };
       }),
     );
-    this.#selfTest();
+    selfTest('the WebAssembly engine', (call) => {
+      this.gemm(call);
+    });
     if (shared) {
       const count = Math.min(threads ?? host.cores, host.cores);
       this.#workers = new Workers(this, this.#module, host, count, (why) => {
@@ -99,7 +100,7 @@ export class WasmEngine implements Engine {
   }
 
   allocate(bytes: number): WasmMemory {
-    if (!(bytes <= MOST_BYTES)) throw new GradmillError('size-overflow', `${bytes} bytes: too many for any machine`);
+    checkBytes(bytes);
     return new WasmMemory(this.heap, bytes);
   }
 
@@ -167,14 +168,6 @@ export class WasmEngine implements Engine {
     return new WebAssembly.Instance(this.#module, { host, env: { memory } }).exports as unknown as Exports;
   }
 
-  /** One known product, before anything is trained. */
-  #selfTest(): void {
-    const c = new Float32Array(4);
-    const [a, b] = [Float32Array.of(1, 2, 3, 4), Float32Array.of(5, 6, 7, 8)];
-    this.gemm({ m: 2, n: 2, k: 2, a, b, c, lda: 2, ldb: 2, ldc: 2, transposeA: false, transposeB: false, alpha: 1, beta: 0 });
-    if (c.join() !== '19,22,43,50')
-      throw new GradmillError('backend-unavailable', `the WebAssembly engine computes wrong products (${c.join()})`);
-  }
 }
 
 /** The module that ships for this host, compiled off the thread. */

@@ -1,3 +1,6 @@
+/** What the lowest word of a worker's stack holds. */
+export const STACK_GUARD = 0x57ac6a2d;
+
 /**
  * The script of a worker thread, in Node and in browsers: an instance over the shared memory with a stack of its own, which
  * works for the team until the environment ends. Node's host gives it a browser's `postMessage` and `onmessage`. A text, because
@@ -23,7 +26,7 @@ function start({ module, memory, member, stackTop, stackGuard }) {
       Atomics.wait(words, index, value);
     },
     finished: (program) => {
-      if (words[word(stackGuard)] !== 0x57ac6a2d) throw new Error('a stack overflowed');
+      if (words[word(stackGuard)] !== ${STACK_GUARD}) throw new Error('a stack overflowed');
       postMessage(program >>> 0);
     },
   };
@@ -34,9 +37,6 @@ function start({ module, memory, member, stackTop, stackGuard }) {
 }
 globalThis.onmessage = ({ data }) => start(data);
 `;
-
-/** What the lowest word of a worker's stack holds. */
-export const STACK_GUARD = 0x57ac6a2d;
 
 export interface WorkerStart {
   readonly module: WebAssembly.Module;
