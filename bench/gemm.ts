@@ -9,7 +9,7 @@ import { ALIGNMENT, Plan, Tensor } from '../src/plan.js';
 import { engineWith, peakOf } from './limits.js';
 import { type ProductFamily, type ProductPeer, startProducts } from './peers/sgemm.js';
 import { print, printTable, show } from './report.js';
-import { type Quartiles, type Variant, quartiles, takeTurns, timeRepeated } from './slices.js';
+import { type Quartiles, type Variant, quartiles, repeated, takeTurns } from './slices.js';
 import { type Cell, type Verdict, fastest, layoutOf, roofline, verdicts } from './targets.js';
 import { generator } from './workloads.js';
 
@@ -227,7 +227,7 @@ function prepare(
       // Its place in memory is larger.
       return floats(c).slice(0, m * n);
     },
-    slice: (seconds) => timeRepeated(run, seconds),
+    slice: repeated(run),
     release: () => memory.release(),
   };
 }

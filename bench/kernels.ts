@@ -10,7 +10,7 @@ import { elementType } from '../src/tensor.js';
 import { LAYERS, PRODUCTS, layouts } from './gemm.js';
 import { engineWith, sizeOf } from './limits.js';
 import { print, printTable, show } from './report.js';
-import { type Quartiles, quartiles, takeTurns, timeRepeated } from './slices.js';
+import { type Quartiles, quartiles, repeated, takeTurns } from './slices.js';
 import { layoutOf } from './targets.js';
 
 export interface KernelsOptions {
@@ -216,10 +216,11 @@ function prepare(given: Case, owner: Engine, { isa, strict, threads }: Limits): 
     if (!runsOverRows) return program.start(0, 1, 0, times, 1);
     for (let left = times; left > 0; left -= most) await program.start(0, 1, 0, Math.min(left, most) * rows, rows);
   };
+  const slice = repeated(run);
   return {
     cost: costOf(instruction, rows),
     async slice(seconds) {
-      const mean = await timeRepeated(run, seconds);
+      const mean = await slice(seconds);
       const fault = new Uint32Array(arena.bytes().buffer, arena.bytes().byteOffset + 8, 1)[0];
       if (fault !== 0) throw new Error(`${given.op} stopped with fault ${fault}`);
       return mean;

@@ -4,7 +4,7 @@ import { adam, dense, sequential, type Sequential } from '../src/index.js';
 import { removableUnits, removeUnits } from '../src/pruning/index.js';
 import { tensor } from '../src/tensor.js';
 import { print, printTable, show } from './report.js';
-import { type Quartiles, type Variant, callsWorth, quartiles, takeTurns, timeSlice } from './slices.js';
+import { type Quartiles, type Variant, quartiles, repeated, takeTurns } from './slices.js';
 
 const HIDDEN = [300, 100];
 const ROWS = 256;
@@ -53,18 +53,12 @@ export async function pruning(options: { readonly rounds: number; readonly secon
       for (let call = 0; call < calls; call++) model.predictSync(x, { out });
       return Promise.resolve();
     };
-    const train = async (steps: number): Promise<void> => {
-      await model.fit(x, y, { batchSize: BATCH, epochs: Math.ceil((steps * BATCH) / ROWS) });
+    const train = async (epochs: number): Promise<void> => {
+      await model.fit(x, y, { batchSize: BATCH, epochs });
     };
-    for (const [name, run] of [
-      [`predict ${units}`, predict],
-      [`step ${units}`, train],
-    ] as const) {
-      // prettier-ignore
-      const stepsAnEpoch = ROWS / BATCH;
-      const calls = Math.ceil((await callsWorth(run)) / stepsAnEpoch) * stepsAnEpoch;
-      variants.push({ name, slice: async (seconds) => ((await timeSlice(() => run(calls), seconds)) / calls) * 1e6 });
-    }
+    const [prediction, epoch] = [repeated(predict), repeated(train)];
+    variants.push({ name: `predict ${units}`, slice: async (seconds) => (await prediction(seconds)) * 1e6 });
+    variants.push({ name: `step ${units}`, slice: async (seconds) => ((await epoch(seconds)) * 1e6 * BATCH) / ROWS });
   }
   const figures = await takeTurns(variants, options);
   const rows = models.map(({ units, weights }) => ({

@@ -43,19 +43,24 @@ export async function benchmarkLibrary(): Promise<typeof Benchmark> {
   }
 }
 
-/** Seconds of one call, the mean over a slice. A call should take tens of milliseconds: a shorter job repeats its step inside. */
-export async function timeSlice(call: () => Promise<unknown>, seconds: number): Promise<number> {
+/** Seconds of one unit of `work`, which resolves to how many it did. */
+async function timed(work: () => Promise<number>): Promise<number> {
   const Benchmark = await benchmarkLibrary();
   return new Promise((resolve, reject) => {
     let failure: Error | undefined;
+    let units = 0;
+    // A single sample: `work` itself lasts as long as a slice.
     const benchmark = new Benchmark({
       defer: true,
-      maxTime: seconds,
-      minTime: 0.001,
+      maxTime: 0,
+      minTime: 1e-9,
       minSamples: 1,
       fn: (deferred: { resolve(): void }) => {
-        call().then(
-          () => deferred.resolve(),
+        work().then(
+          (done) => {
+            units += done;
+            deferred.resolve();
+          },
           (error: unknown) => {
             failure = error as Error;
             benchmark.abort();
@@ -66,27 +71,61 @@ export async function timeSlice(call: () => Promise<unknown>, seconds: number): 
     });
     benchmark.on('complete', () => {
       if (failure) reject(failure);
-      else resolve(benchmark.stats.mean);
+      else resolve((benchmark.stats.mean * benchmark.stats.sample.length) / units);
     });
     benchmark.run({ async: true });
   });
 }
 
-/** How often a job should repeat its step so that one call lasts about 40 ms: found by doubling. */
-export async function callsWorth(run: (calls: number) => Promise<void>): Promise<number> {
-  for (let calls = 1; ; calls *= 2) {
-    const started = performance.now();
-    await run(calls);
-    const milliseconds = performance.now() - started;
-    if (milliseconds > 10) return Math.max(1, Math.round((calls * 40) / milliseconds));
-  }
+/** How much of a slice goes by untimed before it begins; the same for peers (pytorch.py, library.mjs, sgemm.cpp). */
+export function warmUp(seconds: number): number {
+  return Math.min(0.01, seconds / 3);
 }
 
-/** Mean seconds of a step, over a slice of jobs that repeat it. */
-export async function timeRepeated(run: (calls: number) => Promise<void>, seconds: number): Promise<number> {
-  await run(1);
-  const calls = await callsWorth(run);
-  return (await timeSlice(() => run(calls), seconds)) / calls;
+/** Of one job, in seconds: long beside what starting it takes. */
+const LONGEST_JOB = 0.04;
+
+interface RepeatedOptions {
+  /** Called before every slice. */
+  readonly start?: () => void;
+  /** Calls that one job can do. Default: any number. */
+  readonly most?: number;
+}
+
+/**
+ * The mean seconds of a call, over a slice of jobs that repeat it: untimed ones for a while, then timed ones for as long as was asked
+ * or longer; in both at least one call, as peers do. How many make a job is found by doubling before the first slice, not in each.
+ */
+export function repeated(run: (calls: number) => Promise<void>, { start, most = Infinity }: RepeatedOptions = {}): Variant['slice'] {
+  let each: number | undefined;
+  const fill = async (seconds: number, mean: number): Promise<number> => {
+    const started = performance.now();
+    const left = () => seconds - (performance.now() - started) / 1000;
+    let done = 0;
+    do {
+      const calls = Math.ceil(Math.min(left(), LONGEST_JOB) / mean);
+      const job = Math.max(1, Math.min(calls, most));
+      await run(job);
+      done += job;
+    } while (left() > 0);
+    return done;
+  };
+  return async (seconds) => {
+    const mean = (each ??= await secondsOf(run, most));
+    start?.();
+    await fill(warmUp(seconds), mean);
+    return (each = await timed(() => fill(seconds, mean)));
+  };
+}
+
+/** Roughly, of a call. */
+async function secondsOf(run: (calls: number) => Promise<void>, most: number): Promise<number> {
+  for (let calls = 1; ; calls = Math.min(2 * calls, most)) {
+    const started = performance.now();
+    await run(calls);
+    const seconds = (performance.now() - started) / 1000;
+    if (seconds > 0.01 || calls === most) return seconds / calls;
+  }
 }
 
 export interface Quartiles {

@@ -8,7 +8,7 @@ import { promisify } from 'node:util';
 import { engine } from '../src/engine.js';
 import { ALIGNMENT, Plan, Tensor } from '../src/plan.js';
 import { print, printTable } from './report.js';
-import { type Quartiles, quartiles, takeTurns, timeRepeated } from './slices.js';
+import { type Quartiles, quartiles, repeated, takeTurns } from './slices.js';
 import { modelOf, prepare } from './subject.js';
 import { examples, mnistLike, mnistNetwork, type Workload, workloads } from './workloads.js';
 
@@ -93,7 +93,7 @@ async function predictOverheads(options: { readonly rounds: number; readonly sec
       return { name: `${promise ? 'predict' : 'predictSync'} ${batch}`, ...prepare(workload, examples(workload), owner.threads) };
     }),
   );
-  const figures = await takeTurns([...subjects, { name: 'empty', slice: (seconds) => timeRepeated(empty, seconds) }], options);
+  const figures = await takeTurns([...subjects, { name: 'empty', slice: repeated(empty) }], options);
   for (const subject of subjects) subject.dispose();
   memory.release();
   const of = (name: string) => figures.get(name) ?? [];

@@ -10,13 +10,13 @@ import type { Optimizer } from '../src/optimizers.js';
 import { FEED, type Plan } from '../src/plan.js';
 import { type PlanKind, Runtime } from '../src/runtime.js';
 import { elementType } from '../src/tensor.js';
-import { callsWorth, timeRepeated, timeSlice } from './slices.js';
+import { repeated } from './slices.js';
 import { type Examples, type Network, type Workload, describe } from './workloads.js';
 
 export interface Subject {
   /** Losses of the first `checkSteps` steps; of a prediction, the outputs. */
   check(): Promise<number[]>;
-  /** Seconds a step, over a slice that begins with the initial weights and one step untimed. */
+  /** Seconds a step, over a slice that begins with the initial weights and some steps untimed. */
   slice(seconds: number): Promise<number>;
   /** Gives its memory back. */
   dispose(): void;
@@ -112,9 +112,10 @@ export function plannedStep(network: Network, threads: number): { readonly plan:
 
 function prepareSteps(workload: Workload, data: Examples, threads: number): Subject {
   const training = new Training(workload, data, threads);
+  let run = training.restart();
   return {
     async check() {
-      const run = training.restart();
+      run = training.restart();
       const losses: number[] = [];
       for (let step = 0; step < workload.checkSteps; step++) {
         await run(1, step);
@@ -122,12 +123,7 @@ function prepareSteps(workload: Workload, data: Examples, threads: number): Subj
       }
       return losses;
     },
-    async slice(seconds) {
-      const run = training.restart();
-      await run(1);
-      const steps = Math.min(await callsWorth(run), training.longest);
-      return (await timeSlice(() => run(steps), seconds)) / steps;
-    },
+    slice: repeated((steps) => run(steps), { start: () => (run = training.restart()), most: training.longest }),
     dispose: () => training.dispose(),
   };
 }
@@ -161,7 +157,7 @@ function preparePredictions(workload: Workload, { x }: Examples, threads: number
     async check() {
       return [...(await model.predict(input)).data];
     },
-    slice: (seconds) => timeRepeated(run, seconds),
+    slice: repeated(run),
     dispose: () => model.dispose(),
   };
 }

@@ -6,8 +6,8 @@ import { createInterface } from 'node:readline';
 console.log = console.info = console.warn = console.error;
 
 /**
- * A workload in a library. A class of its own has its `restart`, `step`, `predict` and `dispose`; a static `refusal` says why it has
- * none of such a workload.
+ * A workload in a library. A class of its own has its `restart` and `predict`, which may be asynchronous where it checks itself,
+ * `step` and `dispose`; a static `refusal` says why it has none of such a workload.
  */
 export class LibraryWorkload {
   constructor(spec, path) {
@@ -26,21 +26,24 @@ export class LibraryWorkload {
     return Array.from({ length: this.checkSteps }, () => this.step(true));
   }
 
-  /** Seconds a step, over about so many seconds; the first step is not timed unless it alone takes as long. */
-  slice(seconds) {
-    this.restart();
+  /** Seconds a step, over so many seconds; untimed steps come first, as many as in warmUp of slices.ts. */
+  async slice(seconds, threads) {
+    await this.restart(threads);
     const run = () => (this.measures === 'predict' ? this.predict() : this.step(false));
-    let start = performance.now();
-    const elapsed = () => (performance.now() - start) / 1000;
-    run();
-    if (elapsed() > seconds) return elapsed();
-    start = performance.now();
-    let steps = 0;
-    while (elapsed() < seconds) {
-      run();
-      steps++;
-    }
-    return elapsed() / steps;
+    await repeat(run, Math.min(0.01, seconds / 3));
+    return repeat(run, seconds);
+  }
+}
+
+/** Calls for so many seconds or a little longer, and at least one; the mean of a call. */
+async function repeat(run, seconds) {
+  const start = performance.now();
+  for (let calls = 1; ; calls++) {
+    const running = run();
+    // Only where there is something to wait for: a turn of the queue takes its time.
+    if (running instanceof Promise) await running;
+    const elapsed = (performance.now() - start) / 1000;
+    if (elapsed >= seconds) return elapsed / calls;
   }
 }
 

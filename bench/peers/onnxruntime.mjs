@@ -65,30 +65,21 @@ class OnnxWorkload extends LibraryWorkload {
     this.fetches = { out: new ort.Tensor('float32', this.out, [batch, units.at(-1)]) };
   }
 
-  async session(threads) {
+  /** With a session of so many threads. */
+  async restart(threads) {
     const options = { intraOpNumThreads: threads, interOpNumThreads: 1, graphOptimizationLevel: 'all' };
     if (!this.#sessions.has(threads)) this.#sessions.set(threads, await ort.InferenceSession.create(this.model, options));
-    return this.#sessions.get(threads);
+    this.session = this.#sessions.get(threads);
+  }
+
+  predict() {
+    return this.session.run(this.feeds, this.fetches);
   }
 
   async check(threads) {
-    const session = await this.session(threads);
-    await session.run(this.feeds, this.fetches);
+    await this.restart(threads);
+    await this.predict();
     return [...this.out];
-  }
-
-  /** Seconds a prediction, over about so many seconds; the first is not timed. */
-  async slice(seconds, threads) {
-    const session = await this.session(threads);
-    await session.run(this.feeds, this.fetches);
-    const start = performance.now();
-    const elapsed = () => (performance.now() - start) / 1000;
-    let calls = 0;
-    while (elapsed() < seconds) {
-      await session.run(this.feeds, this.fetches);
-      calls++;
-    }
-    return elapsed() / calls;
   }
 
   dispose() {

@@ -80,21 +80,22 @@ class Workload:
         return [self.step().item() for _ in range(self.check_steps)]
 
     def slice(self, seconds):
-        """Seconds a step, over about so many seconds; the first step is not timed unless it alone takes as long."""
+        """Seconds a step, over so many seconds; untimed steps come first, as many as in warmUp of slices.ts."""
         self.restart()
         run = self.predict if self.predicts else self.step
-        steps, start = 0, time.perf_counter()
+        repeat(run, min(0.01, seconds / 3))
+        return repeat(run, seconds)
+
+
+def repeat(run, seconds):
+    """Calls for so many seconds or a little longer, and at least one; the mean of a call."""
+    calls, start = 0, time.perf_counter()
+    while True:
         run()
-        first = time.perf_counter() - start
-        if first > seconds:
-            return first
-        start = time.perf_counter()
-        elapsed = 0
-        while elapsed < seconds:
-            run()
-            steps += 1
-            elapsed = time.perf_counter() - start
-        return elapsed / steps
+        calls += 1
+        elapsed = time.perf_counter() - start
+        if elapsed >= seconds:
+            return elapsed / calls
 
 
 def examples(spec):
