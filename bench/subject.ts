@@ -11,7 +11,7 @@ import { FEED, type Plan } from '../src/plan.js';
 import { type PlanKind, Runtime } from '../src/runtime.js';
 import { elementType } from '../src/tensor.js';
 import { repeated } from './slices.js';
-import { type Examples, type Network, type Workload, describe } from './workloads.js';
+import { BATCHES, type Examples, type Network, type Workload, describe } from './workloads.js';
 
 export interface Subject {
   /** Losses of the first `checkSteps` steps; of a prediction, the outputs. */
@@ -59,10 +59,10 @@ export class Training {
     const [columns = 0] = network.units;
     this.runtime = new Runtime(engine(), architecture([columns], layersOf(network)), 1, undefined);
     this.#weights = this.runtime.parameters.map(({ value }) => this.runtime.floats(value).slice());
-    // The examples again and again, so that one job has as many steps as it likes.
-    const order = new Uint32Array(ORDER_ROWS);
-    for (let i = 0; i < ORDER_ROWS; i++) order[i] = i % rows;
-    this.#sets = [loaded(x, rows, columns), loaded(y, rows, 1), loaded(order, ORDER_ROWS, 1)];
+    // The examples again and again, so that one job has as many steps as it likes, from any batch on.
+    const order = new Uint32Array(ORDER_ROWS + rows);
+    for (let i = 0; i < order.length; i++) order[i] = i % rows;
+    this.#sets = [loaded(x, rows, columns), loaded(y, rows, 1), loaded(order, order.length, 1)];
   }
 
   /** The most steps that one job can do. */
@@ -70,16 +70,18 @@ export class Training {
     return Math.floor(ORDER_ROWS / this.network.batch);
   }
 
-  /** From the initial weights, moments zero; what it returns does some steps in one job, from the batch `first` on. */
-  restart(): (steps: number, first?: number) => Promise<void> {
+  /** From the initial weights, moments zero; what it returns does some steps in one job, which goes on with the batch after the last one's. */
+  restart(): (steps: number) => Promise<void> {
     const { runtime, network } = this;
     compile(runtime, network, this.threads);
     runtime.parameters.forEach(({ value }, i) => runtime.floats(value).set(this.#weights[i] ?? []));
     const { plan, program } = runtime.plan(stepOf(network), network.batch);
     [FEED.input, FEED.target, FEED.order].forEach((slot, i) => this.#sets[i]?.feed(program, slot));
-    return async (steps, first = 0) => {
+    let first = 0;
+    return async (steps) => {
       runtime.clearControl();
       await program.start(0, plan.instructions.length, first * network.batch, steps * network.batch, network.batch);
+      first = (first + steps) % BATCHES;
       if (runtime.fault.kind !== 'none') throw new Error(`${describe(network)}: the run stopped: ${runtime.fault.kind}`);
     };
   }
@@ -118,7 +120,7 @@ function prepareSteps(workload: Workload, data: Examples, threads: number): Subj
       run = training.restart();
       const losses: number[] = [];
       for (let step = 0; step < workload.checkSteps; step++) {
-        await run(1, step);
+        await run(1);
         losses.push(training.runtime.batchLoss);
       }
       return losses;
