@@ -25,6 +25,13 @@ const ENVIRONMENTS: Readonly<Record<BackendName | 'sse2-strict', NonNullable<Lau
   'sse2-strict': { GRADMILL_BACKEND: 'native', GRADMILL_ISA: 'sse2', GRADMILL_STRICT: '1' },
 };
 
+/** Of glibc: freed memory is kept for the next step, and lies on huge pages where the system gives them for the asking, as ours does. */
+const FAST_MEMORY = {
+  MALLOC_MMAP_THRESHOLD_: '1073741824',
+  MALLOC_TRIM_THRESHOLD_: '4294967296',
+  GLIBC_TUNABLES: 'glibc.malloc.hugetlb=1',
+} as const;
+
 /** Which npm can install, beside a published gradmill. */
 const PACKAGES = {
   onnxruntime: 'onnxruntime-node',
@@ -40,7 +47,7 @@ function isPackage(family: Family): family is keyof typeof PACKAGES {
 
 /**
  * The processes of a family. PyTorch is started once for each setting that may be its best one: the bench measures them all
- * and compares with the fastest. They share what always helps: kernels for this CPU, memory kept between steps.
+ * and compares with the fastest. They share what helps: kernels for this CPU, memory kept between steps and on huge pages.
  * @throws Error where an installed package lacks what the family needs
  */
 export function launches(family: Family, { python, avx512 }: { readonly python: string; readonly avx512: boolean }): Launch<Family>[] {
@@ -75,8 +82,7 @@ export function launches(family: Family, { python, avx512 }: { readonly python: 
       OPENBLAS_CORETYPE: kernels,
       ATEN_CPU_CAPABILITY: avx512 ? 'avx512' : 'avx2',
       ...(!avx512 && ONEDNN_AVX2),
-      MALLOC_MMAP_THRESHOLD_: '1073741824',
-      MALLOC_TRIM_THRESHOLD_: '4294967296',
+      ...FAST_MEMORY,
     },
     needs: 'Debian: apt-get install python3-torch libopenblas0-openmp; elsewhere a Python with torch, by --python',
   }));
