@@ -136,7 +136,7 @@ async function measure(
   const [{ isa }] = limits;
   const operands = operandsOf(shape);
   const own = options.threads.map((threads) => ({ threads, product: prepare(shape, owner, isa, variant, threads, operands) }));
-  const differences = await check(shape, own[0]?.product, operands, peers, file);
+  const differences = await check(shape, own, operands, peers, file);
   const compared = peers.filter((peer) => differences.has(peer));
   const name = ({ name, threads }: ProductPeer) => `${name} ${threads}`;
   const slices: Variant[] = [
@@ -233,21 +233,31 @@ function prepare(
 }
 
 /**
- * Every peer computes the same product. Its difference to ours; absent where it has no product of this shape, and where its result is
- * another than that of us and a second peer.
- * @throws Error where no peer agrees with us
+ * Ours computes the same product on any number of threads, and so does every peer. A peer's difference to ours; absent where it has no
+ * product of this shape, and where its result is another than that of us and a second peer.
+ * @throws Error where no peer agrees with us, or we with ourselves
  */
 async function check(
   shape: GemmShape,
-  ours: Product | undefined,
+  own: readonly { readonly threads: number; readonly product: Product }[],
   operands: Operands,
   peers: readonly ProductPeer[],
   file: string,
 ): Promise<Map<ProductPeer, number>> {
   const differences = new Map<ProductPeer, number>();
-  if (!ours || peers.length === 0) return differences;
+  const [first, ...others] = own;
+  const ours = await first.product.result(operands);
+  const { m, n, k } = shape;
+  const named = `${m}×${n}×${k} ${layoutOf(shape)}`;
+  for (const { threads, product } of others) {
+    // To the last bit.
+    const result = await product.result(operands);
+    if (result.some((value, i) => value !== ours[i]))
+      throw new Error(`${named}: ours on ${threads} threads differs from that on ${first.threads}`);
+  }
+  if (peers.length === 0) return differences;
   const magnitudes = { a: operands.a.map(Math.abs), b: operands.b.map(Math.abs) };
-  const all = [operands.a, operands.b, await ours.result(operands), await ours.result(magnitudes)];
+  const all = [operands.a, operands.b, ours, await first.product.result(magnitudes)];
   await writeFile(file, Buffer.concat(all.map((floats) => Buffer.from(floats.buffer, floats.byteOffset, floats.byteLength))));
   const wrong: string[] = [];
   for (const peer of peers) {
@@ -257,8 +267,7 @@ async function check(
       differences.set(peer, difference);
       continue;
     }
-    const { m, n, k } = shape;
-    wrong.push(`${m}×${n}×${k} ${layoutOf(shape)}: ${peer.name} differs from ours by ${difference} of the terms' magnitude`);
+    wrong.push(`${named}: ${peer.name} differs from ours by ${difference} of the terms' magnitude`);
   }
   if (wrong.length > 0 && differences.size === 0) throw new Error(wrong.join('; '));
   for (const line of wrong) print(`left out: ${line}`);
