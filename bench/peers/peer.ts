@@ -45,12 +45,19 @@ function isPackage(family: Family): family is keyof typeof PACKAGES {
   return family in PACKAGES;
 }
 
+interface LaunchOptions {
+  readonly python: string;
+  readonly avx512: boolean;
+  /** Whether its memory is counted: then it has no settings that buy speed with memory. */
+  readonly counted?: boolean;
+}
+
 /**
  * The processes of a family. PyTorch is started once for each setting that may be its best one: the bench measures them all
  * and compares with the fastest. They share what helps: kernels for this CPU, memory kept between steps and on huge pages.
  * @throws Error where an installed package lacks what the family needs
  */
-export function launches(family: Family, { python, avx512 }: { readonly python: string; readonly avx512: boolean }): Launch<Family>[] {
+export function launches(family: Family, { python, avx512, counted = false }: LaunchOptions): Launch<Family>[] {
   const node = { family, command: process.execPath };
   if (isPackage(family)) {
     const [program = family, backend] = family.split('-');
@@ -82,7 +89,7 @@ export function launches(family: Family, { python, avx512 }: { readonly python: 
       OPENBLAS_CORETYPE: kernels,
       ATEN_CPU_CAPABILITY: avx512 ? 'avx512' : 'avx2',
       ...(!avx512 && ONEDNN_AVX2),
-      ...FAST_MEMORY,
+      ...(!counted && FAST_MEMORY),
     },
     needs: 'Debian: apt-get install python3-torch libopenblas0-openmp; elsewhere a Python with torch, by --python',
   }));
