@@ -54,7 +54,8 @@ interface LaunchOptions {
 
 /**
  * The processes of a family. PyTorch is started once for each setting that may be its best one: the bench measures them all
- * and compares with the fastest. They share what helps: kernels for this CPU, memory kept between steps and on huge pages.
+ * and compares with the fastest. They share what helps: kernels for this CPU, memory kept between steps and on huge pages. jax-js
+ * is started without and with relaxed SIMD where Node has that behind a flag.
  * @throws Error where an installed package lacks what the family needs
  */
 export function launches(family: Family, { python, avx512, counted = false }: LaunchOptions): Launch<Family>[] {
@@ -64,9 +65,13 @@ export function launches(family: Family, { python, avx512, counted = false }: La
     // As text: so their packages are those of the folder, wherever the file lies.
     const library = new URL('library.mjs', import.meta.url).href;
     const args = ['--input-type=module', '--eval', readFileSync(file(`${program}.mjs`), 'utf8').replace('./library.mjs', library)];
-    const launch = { ...node, args, ...(backend !== undefined && { env: { TFJS_BACKEND: backend } }) };
-    if (!existsSync(`${root}bench/peers/node_modules`)) return [{ ...launch, needs: `npm install ${PACKAGES[family]}` }];
-    return [{ ...launch, cwd: `${root}bench/peers`, needs: 'npm install --prefix bench/peers' }];
+    const where = existsSync(`${root}bench/peers/node_modules`)
+      ? { cwd: `${root}bench/peers`, needs: 'npm install --prefix bench/peers' }
+      : { needs: `npm install ${PACKAGES[family]}` };
+    const launch = { ...node, args, ...(backend !== undefined && { env: { TFJS_BACKEND: backend } }), ...where };
+    return family === 'jaxjs' && process.version.startsWith('v20.')
+      ? [launch, { ...launch, args: ['--experimental-wasm-relaxed-simd', ...args] }]
+      : [launch];
   }
   if (family === 'chromium') {
     if (!inCheckout) throw new Error('its page runs from a checkout of gradmill only');
