@@ -23,6 +23,18 @@ async function startWasm(strict: boolean): Promise<Engine> {
   return wasm;
 }
 
+/** The instruction set of the native engine, which peers are given as well; undefined where it does not run. */
+export function nativeIsa(): string | undefined {
+  const own = engine();
+  if (own.name === 'native') return own.isa;
+  try {
+    const isa = platform().variable('GRADMILL_ISA');
+    return platform().loadEngine('native', { isa, threads: undefined, strict: false, module: undefined }).isa;
+  } catch {
+    return undefined;
+  }
+}
+
 /** `peak N`: GFLOP/s of multiply-adds by N threads, in turns with what is told as a share of it. */
 export function peakOf(owner: Engine, options: Omit<LimitOptions, 'seconds'>): Variant {
   return { name: `peak ${options.threads}`, slice: async (seconds) => (await measurePeak(owner, { ...options, seconds })) / 1e9 };

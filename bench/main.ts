@@ -74,8 +74,11 @@ const flagTable = {
   activation: oneOf(activations, 'NAME', 'after every layer but the last (relu)'),
   optimizer: oneOf(optimizers, 'NAME', `one of ${optimizers.join(', ')} (adam)`),
   check: integer('N', 'random networks that the model is fitted to and tested on (48)', 8, 10_000),
-  rounds: integer('N', 'of all slices, each in a new random order (9; gemm 7, kernels 5)', 1, 1000),
-  seconds: decimal('S', 'of a slice (0.5; gemm 0.05, kernels 0.02); of one watch in event-loop and fairness (20)', { min: 0, open: true }),
+  rounds: integer('N', 'of all slices, each in a new random order (9; gemm and kernels 7)', 1, 1000),
+  seconds: decimal('S', 'of a slice (0.5; gemm 0.05, kernels 0.02); of limits (1); of one watch in event-loop and fairness (20)', {
+    min: 0,
+    open: true,
+  }),
   json: text('FILE', 'writes machine, load, versions, command and all figures'),
   compare: text('OLD.json', 'says what has become faster or slower since that run, and what only differs by noise'),
   html: text('FILE', 'draws all figures, as one HTML page; needs: npm install @observablehq/plot linkedom'),
@@ -104,6 +107,11 @@ const OWN = ['layers', 'activation', 'batch', 'optimizer', 'loss'] as const;
 
 /** In the order of `bench all`. */
 const commands: Readonly<Record<string, Command>> = {
+  limits: {
+    help: 'what the machine can do: multiply-adds in registers, reads of every cache and of memory',
+    takes: ['isa', 'threads', 'seconds'],
+    run: ({ isas, threads, probed }) => limits({ isas, threads, ...probed }),
+  },
   training: {
     help: 'training steps W1–W5 and predictions W6, or of your own network, beside the peers',
     takes: ['workloads', ...OWN, 'backend', 'peers', 'python', ...SLICES],
@@ -131,11 +139,6 @@ const commands: Readonly<Record<string, Command>> = {
     help: 'every op alone at sizes of L1, L2 and memory, against the roofline',
     takes: ['op', 'isa', ...SLICES],
     run: ({ short, ...settings }) => kernels({ ...settings, ...short }),
-  },
-  limits: {
-    help: 'what the machine can do: multiply-adds in registers, reads of every cache and of memory',
-    takes: ['isa', 'threads', 'seconds'],
-    run: ({ isas, threads, seconds }) => limits({ isas, threads, seconds: Math.max(seconds, 1) }),
   },
   'event-loop': { help: 'how late the event loop comes while a model trains', takes: ['seconds'], run: ({ watch }) => eventLoop(watch) },
   fairness: {
@@ -350,10 +353,11 @@ async function settle(name: string, flags: Flags) {
       seconds: seconds ?? 0.1,
     },
     /** Of hundreds of short things. */
-    short: { rounds: flags.rounds ?? 5, seconds: seconds ?? 0.02 },
+    short: { rounds: flags.rounds ?? 7, seconds: seconds ?? 0.02 },
     rounds: flags.rounds ?? 9,
     /** Of one slice. */
     seconds: seconds ?? 0.5,
     watch: { seconds: seconds ?? 20 },
+    probed: { seconds: seconds ?? 1 },
   };
 }

@@ -3,8 +3,7 @@
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { engine } from '../src/engine.js';
-import { engineWith, peakOf } from './limits.js';
+import { engineWith, nativeIsa, peakOf } from './limits.js';
 import { type BackendName, type Family, type Greeting, Peer, type PeerFamily, launches, peerFamilies } from './peers/peer.js';
 import { print, printTable, show } from './report.js';
 import { type Quartiles, type Variant, quartiles, takeTurns } from './slices.js';
@@ -71,8 +70,8 @@ export async function training(options: TrainingOptions): Promise<TrainingReport
 
 /** Gradmill first, then the peers that are installed. @throws Error with the reason where one of gradmill's backends does not run */
 async function startAll(started: Peer[], { backends, peers, python }: TrainingOptions): Promise<void> {
-  // PyTorch has the instruction set that we have. ONNX Runtime takes the best of the machine.
-  const avx512 = engine().isa === 'avx512';
+  // PyTorch has the instruction set of our native engine, beside WebAssembly too. ONNX Runtime takes the best of the machine.
+  const avx512 = nativeIsa() === 'avx512';
   const start = async (family: Family) => {
     for (const launch of launches(family, { python, avx512 })) {
       const peer = await Peer.start(launch);
