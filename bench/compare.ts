@@ -2,7 +2,7 @@
 // the noise that both runs show. Of two reports as `--json` writes them.
 import { GradmillError } from '../src/errors.js';
 import { readRegularFile } from '../src/node/files.js';
-import { print, printTable, show } from './report.js';
+import { print, printTable, range } from './report.js';
 import type { Quartiles } from './slices.js';
 
 /** What `--json` writes. */
@@ -166,7 +166,6 @@ export async function readReport(path: string): Promise<Report> {
 export function printComparison({ changes, onlyOld, onlyNew, differences }: Comparison, old: Report): void {
   print(`\nCompared with ${String(old.machine.gradmill)} (${String(old.machine.commit)}) of ${String(old.machine.date)}`);
   for (const difference of differences) print(`Not the same: ${difference}.`);
-  const range = ({ low, median, high }: Quartiles) => `${show(median)} (${show(low)}–${show(high)})`;
   const times = (ratio: number | undefined) => (ratio === undefined ? '–' : `${ratio.toFixed(2)} ×`);
   if (changes.length > 0)
     printTable([

@@ -29,6 +29,7 @@ export async function eventLoop({ seconds }: { readonly seconds: number }): Prom
     });
   };
   const results = [await watch('idle', () => sleep(seconds * 1000)), await watch('training', train)];
+  model.dispose();
   print(`\nHow late the event loop comes, in milliseconds, while W2 trains on ${threads} threads`);
   printTable([
     ['', 'p50', 'p99', 'longest', 'target'],

@@ -36,6 +36,7 @@ export async function fairness({ seconds }: { readonly seconds: number }): Promi
     }
     return milliseconds;
   });
+  predictor.dispose();
   const [p50, p99] = [quantile(milliseconds, 0.5), quantile(milliseconds, 0.99)];
   const result = { step, p50, p99, longest: Math.max(...milliseconds), predictions: milliseconds.length };
   print(`\nA small predict every ${EVERY_MILLISECONDS} ms while W2 trains on ${threads} threads: milliseconds from call to result`);
@@ -57,7 +58,8 @@ async function whileTraining(threads: number, work: () => Promise<number[]>): Pr
   const reports: { at: number; steps: number }[] = [];
   let running: () => void;
   const begun = new Promise<void>((resolve) => (running = resolve));
-  const training = modelOf(mnistNetwork, threads)
+  const model = modelOf(mnistNetwork, threads);
+  const training = model
     .fit(x, y, {
       batchSize: mnistNetwork.batch,
       epochs: 1_000_000,
@@ -74,6 +76,7 @@ async function whileTraining(threads: number, work: () => Promise<number[]>): Pr
   const milliseconds = await work();
   stop.abort();
   await training;
+  model.dispose();
   const [first, last] = [reports.at(0), reports.at(-1)];
   return { milliseconds, step: first && last ? (last.at - first.at) / (last.steps - first.steps) : NaN };
 }

@@ -8,8 +8,8 @@ import { type Limits, measureLimits } from '../src/limits.js';
 import { ALIGNMENT, Plan, Tensor } from '../src/plan.js';
 import { engineWith, peakOf } from './limits.js';
 import { type ProductFamily, type ProductPeer, startProducts } from './peers/sgemm.js';
-import { print, printTable, show } from './report.js';
-import { type Quartiles, type Variant, quartiles, repeated, takeTurns } from './slices.js';
+import { print, printTable, range, show } from './report.js';
+import { type Quartiles, type Variant, quartiles, ratios, repeated, takeTurns } from './slices.js';
 import { type Cell, type Verdict, fastest, layoutOf, roofline, verdicts } from './targets.js';
 import { generator } from './workloads.js';
 
@@ -149,8 +149,6 @@ async function measure(
 
   const { m, n, k } = shape;
   const rates = (seconds: readonly number[] = []) => seconds.map((s) => (2 * m * n * k) / s / 1e9);
-  const ratio = (values: readonly number[], divisors: readonly number[]) =>
-    quartiles(values.map((value, i) => value / (divisors[i] ?? NaN)));
   return limits.map(({ threads, bandwidth }): GemmMeasurement => {
     const ours = rates(figures.get(`gradmill ${threads}`));
     const peak = figures.get(`peak ${threads}`) ?? [];
@@ -160,13 +158,13 @@ async function measure(
       variant,
       threads,
       gflops: quartiles(ours),
-      shareOfPeak: ratio(ours, peak),
+      shareOfPeak: ratios(ours, peak),
       roofline: roofline(shape, quartiles(peak).median, bandwidth),
       peers: compared
         .filter((peer) => peer.threads === threads)
         .map((peer) => {
           const theirs = rates(figures.get(name(peer)));
-          return { name: peer.name, gflops: quartiles(theirs), ratio: ratio(ours, theirs), difference: differences.get(peer) ?? NaN };
+          return { name: peer.name, gflops: quartiles(theirs), ratio: ratios(ours, theirs), difference: differences.get(peer) ?? NaN };
         }),
     };
   });
@@ -275,7 +273,7 @@ async function check(
 }
 
 function cellOf({ gflops, shareOfPeak, peers, ...product }: GemmMeasurement): Cell {
-  const best = fastest(peers);
+  const best = fastest(peers, rateOf);
   return {
     ...product,
     rate: gflops.median,
@@ -284,9 +282,11 @@ function cellOf({ gflops, shareOfPeak, peers, ...product }: GemmMeasurement): Ce
   };
 }
 
+function rateOf({ gflops }: PeerMeasurement): number {
+  return gflops.median;
+}
+
 function printResults(results: readonly GemmMeasurement[]): void {
-  const range = ({ low, median, high }: Quartiles, format: (value: number) => string) =>
-    `${format(median)} (${format(low)}–${format(high)})`;
   print('\nc [m, n] = op(a) · op(b), op transposing where T stands');
   printTable([
     [
@@ -305,7 +305,7 @@ function printResults(results: readonly GemmMeasurement[]): void {
     ],
     ...results.map((result) => {
       const { m, n, k, isa, variant, threads, gflops, shareOfPeak, peers } = result;
-      const peer = fastest(peers);
+      const peer = fastest(peers, rateOf);
       return [
         `${m}`,
         `${n}`,
@@ -313,7 +313,7 @@ function printResults(results: readonly GemmMeasurement[]): void {
         layoutOf(result),
         variant === 'strict' ? `${isa} strict` : isa,
         `${threads}`,
-        range(gflops, show),
+        range(gflops),
         range(shareOfPeak, (share) => (100 * share).toFixed(0)),
         ((100 * gflops.median) / result.roofline).toFixed(0),
         ...(peer ? [range(peer.ratio, (ratio) => ratio.toFixed(2)), show(peer.gflops.median), peer.name] : ['–', '–', '–']),

@@ -2,8 +2,8 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { print, printTable, show } from './report.js';
-import { type Quartiles, quartiles, takeTurns } from './slices.js';
+import { print, printTable, range, show } from './report.js';
+import { type Quartiles, quartiles, ratios, takeTurns } from './slices.js';
 import { prepare } from './subject.js';
 import { examples, mnistNetwork } from './workloads.js';
 
@@ -34,13 +34,14 @@ export async function hog(options: {
       ],
       options,
     );
+    subject.dispose();
     const microseconds = (name: string) => (figures.get(name) ?? []).map((seconds) => seconds * 1e6);
     const [without, beside] = [microseconds('quiet'), microseconds('hogged')];
     results.push({
       threads,
       quietMicroseconds: quartiles(without),
       hoggedMicroseconds: quartiles(beside),
-      ratio: quartiles(beside.map((time, round) => time / (without[round] ?? NaN))),
+      ratio: ratios(beside, without),
     });
   }
   print("\nW2's step, in µs, alone and beside a process that holds a core");
@@ -50,7 +51,7 @@ export async function hog(options: {
       `${threads}`,
       show(quietMicroseconds.median),
       show(hoggedMicroseconds.median),
-      `${ratio.median.toFixed(2)} (${ratio.low.toFixed(2)}–${ratio.high.toFixed(2)})`,
+      range(ratio, (value) => value.toFixed(2)),
       `≤ ${TARGET_RATIO}: ${ratio.median <= TARGET_RATIO ? 'met' : 'MISSED'}`,
     ]),
   ]);

@@ -14,7 +14,7 @@ import { rooflineCharts } from './roofline.js';
 import type { Quartiles } from './slices.js';
 import type { Measurement } from './training.js';
 import { show } from './report.js';
-import { layoutOf } from './targets.js';
+import { fastest, layoutOf } from './targets.js';
 import { describe, familyOf, workloads } from './workloads.js';
 
 /** @throws GradmillError 'missing-package' where the plotting library is not installed */
@@ -119,9 +119,15 @@ export function trainingCharts(results: readonly Measurement[]): DotsChart[] {
       name: known ? `${familyOf(known)}: ${describe(known).replace(`${known.loss}, `, '')}` : workload,
       rows: counts.map((threads) => {
         const beside = rows.filter((row) => row.threads === threads);
-        const pytorch = fastest(beside.filter(({ family }) => family === PYTORCH));
+        const pytorch = fastest(
+          beside.filter(({ family }) => family === PYTORCH),
+          speedOf,
+        );
         const dots = families.flatMap((family, series) => {
-          const row = fastest(beside.filter((other) => other.family === family));
+          const row = fastest(
+            beside.filter((other) => other.family === family),
+            speedOf,
+          );
           if (!row || (ratios && !pytorch)) return [];
           const value = pytorch ? speedOver(pytorch, row) : row.microseconds;
           return [{ series, value: value.median, low: value.low, high: value.high }];
@@ -155,8 +161,8 @@ function nameOf(family: Family, results: readonly Measurement[]): string {
   return results.find((row) => row.family === family)?.who.split(',')[0] ?? family;
 }
 
-function fastest(rows: readonly Measurement[]): Measurement | undefined {
-  return [...rows].sort((a, b) => a.microseconds.median - b.microseconds.median).at(0);
+function speedOf({ samplesPerSecond }: Measurement): number {
+  return samplesPerSecond;
 }
 
 /** How many times as fast a row is as PyTorch: within rounds, where that was measured. */
@@ -171,10 +177,9 @@ function speedOver(pytorch: Measurement, { family, microseconds }: Measurement):
 
 /** For each instruction set and number of threads a chart: share of the peak of each shape, and of the fastest peer for it. */
 export function gemmCharts(results: readonly GemmMeasurement[]): DotsChart[] {
-  const shown = results.filter(({ shareOfPeak }) => shareOfPeak !== undefined);
-  const variants = [...new Set(shown.map(variantOf))];
+  const variants = [...new Set(results.map(variantOf))];
   return variants.map((variant) => {
-    const rows = shown.filter((row) => variantOf(row) === variant);
+    const rows = results.filter((row) => variantOf(row) === variant);
     const layouts = [...new Set(rows.map(layoutOf))];
     return {
       type: 'dots',
@@ -199,12 +204,11 @@ function variantOf({ isa, variant, threads }: GemmMeasurement): string {
 }
 
 function bestPeer({ peers }: GemmMeasurement): Quartiles | undefined {
-  return peers.map(({ gflops }) => gflops).sort((a, b) => b.median - a.median).at(0); // prettier-ignore
+  return fastest(peers, ({ gflops }) => gflops.median)?.gflops;
 }
 
 function sharesOf(row: GemmMeasurement): DotsChart['groups'][number]['rows'][number]['dots'] {
   const { gflops, shareOfPeak } = row;
-  if (!shareOfPeak) return [];
   const percent = (series: number, { low, median, high }: Quartiles, times: number) => ({ series, value: median * times, low: low * times, high: high * times }); // prettier-ignore
   const peer = bestPeer(row);
   // The peak of the same rounds.

@@ -8,8 +8,8 @@ import type { ElementType, OpName } from '../src/ops.js';
 import { ALIGNMENT, FEED, type Instruction, Plan, Tensor } from '../src/plan.js';
 import { elementType } from '../src/tensor.js';
 import { LAYERS, PRODUCTS, layouts } from './gemm.js';
-import { engineWith, sizeOf } from './limits.js';
-import { print, printTable, show } from './report.js';
+import { engineWith } from './limits.js';
+import { print, printTable, range, show, sizeOf } from './report.js';
 import { type Quartiles, quartiles, repeated, takeTurns } from './slices.js';
 import { layoutOf } from './targets.js';
 
@@ -293,13 +293,11 @@ function printResults(results: readonly KernelMeasurement[]): void {
   print('\nEvery op, and its share of the roofline: least time ÷ time');
   printTable([
     ['op', '', 'size', 'in', 'isa', 'threads', 'bytes', 'FLOP a byte', 'µs', 'GFLOP/s', 'GB/s', 'bound by', '% of limit (quartiles)'],
-    ...results.map(
-      ({ op, variant, size, level, isa, threads, bytes, flops, intensity, seconds, bound, shareOfLimit: { low, median, high } }) => [
-        ...[op, variant, size, level, isa, `${threads}`, sizeOf(bytes), show(intensity), show(seconds.median * 1e6)],
-        ...[flops === 0 ? '–' : show(flops / seconds.median / 1e9), show(bytes / seconds.median / 1e9), bound],
-        `${percent(median)} (${percent(low)}–${percent(high)})`,
-      ],
-    ),
+    ...results.map(({ op, variant, size, level, isa, threads, bytes, flops, intensity, seconds, bound, shareOfLimit }) => [
+      ...[op, variant, size, level, isa, `${threads}`, sizeOf(bytes), show(intensity), show(seconds.median * 1e6)],
+      ...[flops === 0 ? '–' : show(flops / seconds.median / 1e9), show(bytes / seconds.median / 1e9), bound],
+      range(shareOfLimit, percent),
+    ]),
   ]);
 }
 

@@ -2,7 +2,7 @@
 import { type Engine, engine } from '../src/engine.js';
 import { type LimitOptions, type Limits, measureLimits, measurePeak } from '../src/limits.js';
 import { platform } from '../src/platform.js';
-import { print, printTable, show } from './report.js';
+import { print, printTable, show, sizeOf } from './report.js';
 import type { Variant } from './slices.js';
 
 /** What the WebAssembly engine calls its instruction set. */
@@ -53,20 +53,19 @@ export async function limits({ isas, threads, seconds }: LimitsOptions): Promise
     const owner = await engineWith(isa);
     for (const count of threads) results.push(await measureLimits(owner, { threads: count, isa, seconds }));
   }
+  printLimits(results);
+  return results;
+}
+
+export function printLimits(limits: readonly Limits[]): void {
   print('\nFloat32 multiply-adds in registers, and reads of L1, L2, L3 and memory by all threads together, in the least disturbed moments');
   printTable([
     ['isa', 'threads', 'GFLOP/s', ...['L1', 'L2', 'L3', 'memory'].map((level) => `${level}, GB/s`)],
-    ...results.map(({ isa, strict, threads, flops, bandwidth }) => [
+    ...limits.map(({ isa, strict, threads, flops, bandwidth }) => [
       strict ? `${isa} strict` : isa,
       `${threads}`,
       show(flops / 1e9),
       ...bandwidth.map(({ bytes, perSecond }) => `${show(perSecond / 1e9)} (${sizeOf(bytes)})`),
     ]),
   ]);
-  return results;
-}
-
-/** '24 KiB' */
-export function sizeOf(bytes: number): string {
-  return bytes < 2 ** 20 ? `${Math.round(bytes / 2 ** 10)} KiB` : `${Math.round(bytes / 2 ** 20)} MiB`;
 }

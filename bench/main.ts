@@ -35,14 +35,24 @@ import { WASM_ISA, limits } from './limits.js';
 import { memory } from './memory.js';
 import { backends, peerFamilies } from './peers/peer.js';
 import { productFamilies } from './peers/sgemm.js';
-import { activations, networkOf, optimizers, predict } from './predict.js';
+import { activations, predict } from './predict.js';
 import { pruning } from './pruning.js';
 import { load, print, thisMachine } from './report.js';
 import { axes, scaling } from './scaling.js';
 import { benchmarkLibrary } from './slices.js';
 import { startup } from './startup.js';
 import { training } from './training.js';
-import { familyOf, losses, peerActivations, peerOptimizers, trainingOf, type Workload, workloadFamilies, workloads } from './workloads.js';
+import {
+  familyOf,
+  losses,
+  networkOf,
+  optimizers,
+  peerActivations,
+  peerOptimizers,
+  type Workload,
+  workloadFamilies,
+  workloads,
+} from './workloads.js';
 
 const LARGEST = 1 << 20;
 
@@ -296,12 +306,12 @@ function ownTraining(flags: Flags): Workload | undefined {
   if (layers === undefined && alone !== undefined) throw new UsageError(`--${alone} needs --layers: a network of your own`);
   if (layers === undefined) return undefined;
   if (flags.workloads !== undefined) throw new UsageError('--layers takes the place of --workloads');
-  const { loss = layers.at(-1) === 1 ? 'meanSquaredError' : 'softmaxCrossEntropy' } = flags;
-  if ((layers.at(-1) === 1) !== (loss === 'meanSquaredError'))
-    throw new UsageError('--loss meanSquaredError is for one output, softmaxCrossEntropy for two or more');
   const activation = peerActivations.find((name) => name === flags.activation) ?? 'relu';
   const optimizer = peerOptimizers.find((name) => name === flags.optimizer) ?? 'adam';
-  return trainingOf({ units: layers, activation, batch, optimizer, loss });
+  const network = networkOf(layers, batch, activation, optimizer);
+  if (flags.loss !== undefined && flags.loss !== network.loss)
+    throw new UsageError('--loss meanSquaredError is for one output, softmaxCrossEntropy for two or more');
+  return { ...network, name: layers.join('-'), measures: 'step', checkSteps: 10 };
 }
 
 /** Starts the engine, on which defaults depend. */

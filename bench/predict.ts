@@ -1,18 +1,16 @@
 // What a training step will cost, by the model of step-model.ts: on this machine, checked against measurements, and on machines
 // with more cores than this one, which nothing here can check. Limits are measured first; the model's constants are fitted to steps
 // of random networks, measured in the same run.
-import { ACTIVATION_NAMES, type ActivationName } from '../src/activations.js';
+import { ACTIVATION_NAMES } from '../src/activations.js';
 import { engine } from '../src/engine.js';
 import { type Limits, measureLimits } from '../src/limits.js';
 import type { LinesChart } from '../src/report/section.js';
-import { print, printTable, show } from './report.js';
+import { printLimits } from './limits.js';
+import { print, printTable, range, show } from './report.js';
 import { type Quartiles, quartiles } from './slices.js';
 import { type Constants, fit, type Machine, type Sample, scaledLimits, stepsOf, stepTime, timeOf, TYPICAL } from './step-model.js';
 import { plannedStep, Training } from './subject.js';
-import { BATCHES, describe, flops, generator, type Network } from './workloads.js';
-
-export const optimizers = ['sgd', 'momentum', 'rmsprop', 'adagrad', 'adam', 'adamW'] as const;
-export type OptimizerName = (typeof optimizers)[number];
+import { BATCHES, describe, flops, generator, type Network, networkOf, optimizers } from './workloads.js';
 
 /** Softmax, which layers may have as well, is no elementwise function. */
 export const activations = ACTIVATION_NAMES.filter((name) => name !== 'softmax');
@@ -53,21 +51,6 @@ export interface PredictReport {
 
 /** Median relative error that the check wants. */
 const TARGET = 0.1;
-
-/** Dense layers, trained by a named optimizer; the learning rate changes no time, and a small one keeps numbers finite. */
-export function networkOf(units: readonly number[], batch: number, activation: ActivationName, optimizer: OptimizerName): Network {
-  const learningRate = 1e-6;
-  return {
-    units,
-    batch,
-    activation,
-    loss: 'softmaxCrossEntropy',
-    optimizer:
-      optimizer === 'sgd' || optimizer === 'momentum'
-        ? { name: 'sgd', learningRate, momentum: optimizer === 'momentum' ? 0.9 : 0 }
-        : { name: optimizer, learningRate },
-  };
-}
 
 /** 1 to 8 layers of 8 to 1024 units, batches of 1 to 512: sizes evenly over their logarithms. The same for every run. */
 export function randomNetworks(count: number): Network[] {
@@ -161,7 +144,9 @@ export async function measure(network: Network, threads: number, seconds: number
   for (let i = 0; i < x.length; i++) x[i] = 2 * random() - 1;
   const y = new Float32Array(rows);
   for (let i = 0; i < rows; i++) y[i] = i % (network.units.at(-1) ?? 1);
-  const training = new Training(network, { x, y, rows }, threads);
+  // The learning rate changes no time, and a small one keeps numbers finite.
+  const optimizer = { ...network.optimizer, learningRate: 1e-6 };
+  const training = new Training({ ...network, optimizer }, { x, y, rows }, threads);
   const run = training.restart();
   const time = async (steps: number): Promise<number> => {
     const started = performance.now();
@@ -201,19 +186,6 @@ async function predictNetwork(
   return results;
 }
 
-function printLimits(limits: readonly Limits[]): void {
-  print("\nThis machine's limits: GFLOP/s of multiply-adds, and GB/s read from as much memory (in all threads)");
-  const size = (bytes: number) => (bytes >= 2 ** 20 ? `${Math.round(bytes / 2 ** 20)} MiB` : `${Math.round(bytes / 2 ** 10)} KiB`);
-  printTable([
-    ['threads', 'GFLOP/s', 'L1', 'L2', 'L3', 'memory'],
-    ...limits.map(({ threads, flops, bandwidth }) => [
-      `${threads}`,
-      show(flops / 1e9),
-      ...bandwidth.map(({ bytes, perSecond }) => `${show(perSecond / 1e9)} (${size(bytes)})`),
-    ]),
-  ]);
-}
-
 function printConstants(constants: Constants, networks: number): void {
   const percent = (share: number) => `${(100 * share).toFixed(0)} %`;
   const nanoseconds = (seconds: number) => `${(seconds * 1e9).toPrecision(2)} ns`;
@@ -238,18 +210,18 @@ function printErrors(errors: PredictReport['errors'], networks: number): void {
   print(`\nRelative error of the model over ${networks} random networks: median (quartiles). The tested half was not fitted to.`);
   printTable([
     ['half', 'threads', '% error', ''],
-    ...errors.map(({ half, threads, error: { low, median, high } }) => [
+    ...errors.map(({ half, threads, error }) => [
       half,
       `${threads}`,
-      `${(100 * median).toFixed(1)} (${(100 * low).toFixed(1)}–${(100 * high).toFixed(1)})`,
-      half === 'tested' ? `≤ ${100 * TARGET}: ${median <= TARGET ? 'met' : 'MISSED'}` : '',
+      range(error, (share) => (100 * share).toFixed(1)),
+      half === 'tested' ? `≤ ${100 * TARGET}: ${error.median <= TARGET ? 'met' : 'MISSED'}` : '',
     ]),
   ]);
 }
 
 function printPredictions(network: Network, results: readonly Prediction[]): void {
   print(`\n${describe(network)}: a training step`);
-  const range = (low: number, high: number, format: (value: number) => string) =>
+  const between = (low: number, high: number, format: (value: number) => string) =>
     format(low) === format(high) ? format(low) : `${format(low)}–${format(high)}`;
   const [first] = results;
   const speed = (microseconds: number) => show(network.batch / (microseconds / 1e6));
@@ -258,12 +230,12 @@ function printPredictions(network: Network, results: readonly Prediction[]): voi
     ['threads', 'µs predicted', 'measured', 'error', 'samples/s', 'GFLOP/s', `× ${first?.threads ?? 1} thread`],
     ...results.map(({ threads, microseconds: { low, high }, measured }) => [
       `${threads}`,
-      range(low, high, show),
+      between(low, high, show),
       measured === undefined ? 'extrapolated' : show(measured),
       measured === undefined ? '' : `${(100 * (high / measured - 1)).toFixed(0)} %`,
-      range(high, low, speed),
-      range(high, low, gflops),
-      first ? range(first.microseconds.high / high, first.microseconds.high / low, (value) => value.toFixed(1)) : '',
+      between(high, low, speed),
+      between(high, low, gflops),
+      first ? between(first.microseconds.high / high, first.microseconds.high / low, (value) => value.toFixed(1)) : '',
     ]),
   ]);
   if (results.some(({ extrapolated }) => extrapolated))

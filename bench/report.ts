@@ -5,6 +5,7 @@ import { cpus, loadavg, machine, release, totalmem, type } from 'node:os';
 import { fileURLToPath } from 'node:url';
 import { engine } from '../src/engine.js';
 import { VERSION } from '../src/version.js';
+import type { Quartiles } from './slices.js';
 
 export interface Machine {
   readonly date: string;
@@ -73,6 +74,16 @@ export function printTable(rows: readonly (readonly string[])[]): void {
     const cells = widths.map((width, column) => (left[column] ? (row[column] ?? '').padEnd(width) : (row[column] ?? '').padStart(width)));
     print(cells.join('  ').trimEnd());
   }
+}
+
+/** The median, and the quartiles in parentheses. */
+export function range(quartiles: Quartiles | undefined, format: (value: number) => string = show): string {
+  return quartiles ? `${format(quartiles.median)} (${format(quartiles.low)}–${format(quartiles.high)})` : '–';
+}
+
+/** '24 KiB' */
+export function sizeOf(bytes: number): string {
+  return bytes < 2 ** 20 ? `${Math.round(bytes / 2 ** 10)} KiB` : `${Math.round(bytes / 2 ** 20)} MiB`;
 }
 
 /** Three significant digits or so. */

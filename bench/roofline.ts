@@ -1,8 +1,7 @@
 // Kernels under the machine's ceilings: a chart for each instruction set, number of threads and level of memory.
 import type { RooflineChart } from '../src/report/section.js';
 import { type KernelMeasurement, type KernelsReport, LEVELS } from './kernels.js';
-import { sizeOf } from './limits.js';
-import { show } from './report.js';
+import { show, sizeOf } from './report.js';
 
 /** Charts of what `bench kernels` measured; of a level that holds no op's operands there is none. */
 export function rooflineCharts({ limits, results }: KernelsReport): RooflineChart[] {

@@ -3,8 +3,8 @@
 import { engine } from '../src/engine.js';
 import type { LinesChart } from '../src/report/section.js';
 import { peakOf } from './limits.js';
-import { print, printTable, show } from './report.js';
-import { type Quartiles, quartiles, takeTurns } from './slices.js';
+import { print, printTable, range, show } from './report.js';
+import { type Quartiles, quartiles, ratios, takeTurns } from './slices.js';
 import { prepare } from './subject.js';
 import { type Workload, describe, examples, flops, mnistNetwork } from './workloads.js';
 
@@ -78,7 +78,6 @@ async function measure(
 
   const results = subjects.map(({ at, given, count }, i): ScalingPoint => {
     const seconds = figures.get(`${at}`) ?? [];
-    const peak = figures.get(`peak ${count}`) ?? [];
     const before = subjects.at(i - 1);
     const lower = i > 0 && before ? { at: before.at, seconds: figures.get(`${before.at}`) ?? [] } : undefined;
     const { median } = quartiles(seconds);
@@ -91,7 +90,7 @@ async function measure(
       microseconds: quartiles(seconds.map((value) => value * 1e6)),
       samplesPerSecond: given.batch / median,
       gflops: gflops(median),
-      shareOfPeak: quartiles(seconds.map((value, round) => gflops(value) / (peak[round] ?? NaN))),
+      shareOfPeak: ratios(seconds.map(gflops), figures.get(`peak ${count}`)),
       ...(lower && {
         marginal: (quartiles(seconds.map((value, round) => value - (lower.seconds[round] ?? NaN))).median * 1e6) / (at - lower.at),
         exponent: Math.log(median / quartiles(lower.seconds).median) / Math.log(at / lower.at),
@@ -107,15 +106,13 @@ const UNITS: Readonly<Record<Axis, string>> = { threads: 'thread', batch: 'row',
 function printResults(over: Axis, results: readonly ScalingPoint[]): void {
   const [first] = results;
   if (!first) return;
-  const range = ({ low, median, high }: Quartiles, format: (value: number) => string) =>
-    `${format(median)} (${format(low)}–${format(high)})`;
   const fixed = over === 'threads' ? '' : `, on ${first.threads} thread${first.threads === 1 ? '' : 's'}`;
   print(`\nA training step over ${over}${fixed}; from ${first.workload}`);
   printTable([
     [over, 'µs (quartiles)', 'samples/s', 'GFLOP/s', '% of peak', `µs per ${UNITS[over]} more`, 'growth: exponent', '× first'],
     ...results.map(({ at, microseconds, samplesPerSecond, gflops, shareOfPeak, marginal, exponent }) => [
       `${at}`,
-      range(microseconds, show),
+      range(microseconds),
       show(samplesPerSecond),
       show(gflops),
       range(shareOfPeak, (share) => (100 * share).toFixed(0)),

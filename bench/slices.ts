@@ -140,6 +140,11 @@ export function quartiles(values: readonly number[]): Quartiles {
   return { low: quantile(values, 0.25), median: quantile(values, 0.5), high: quantile(values, 0.75), rounds: values.length };
 }
 
+/** Of the quotients within a round. */
+export function ratios(values: readonly number[] = [], divisors: readonly number[] = []): Quartiles {
+  return quartiles(values.map((value, round) => value / (divisors[round] ?? NaN)));
+}
+
 /** By linear interpolation between the two nearest values. */
 export function quantile(values: readonly number[], share: number): number {
   const sorted = [...values].sort((a, b) => a - b);

@@ -8,7 +8,7 @@ import { promisify } from 'node:util';
 import { engine } from '../src/engine.js';
 import { ALIGNMENT, Plan, Tensor } from '../src/plan.js';
 import { print, printTable } from './report.js';
-import { type Quartiles, quartiles, repeated, takeTurns } from './slices.js';
+import { type Quartiles, quartiles, ratios, repeated, takeTurns } from './slices.js';
 import { modelOf, prepare } from './subject.js';
 import { examples, mnistLike, mnistNetwork, type Workload, workloads } from './workloads.js';
 
@@ -100,7 +100,10 @@ async function predictOverheads(options: { readonly rounds: number; readonly sec
   return BATCHES.map((batch) => ({
     what: `predict of ${batch} − predictSync ÷ an empty job`,
     unit: '×',
-    value: quartiles(of('empty').map((job, round) => (of(`predict ${batch}`)[round] - of(`predictSync ${batch}`)[round]) / job)),
+    value: ratios(
+      of(`predict ${batch}`).map((time, round) => time - of(`predictSync ${batch}`)[round]),
+      of('empty'),
+    ),
     target: 1.2,
   }));
 }
@@ -128,10 +131,5 @@ async function fitOverhead(options: { readonly rounds: number; readonly seconds:
   );
   subject.dispose();
   model.dispose();
-  return ratios(figures, 'fit', 'steps');
-}
-
-function ratios(figures: ReadonlyMap<string, readonly number[]>, of: string, over: string): Quartiles {
-  const divisors = figures.get(over) ?? [];
-  return quartiles((figures.get(of) ?? []).map((value, round) => value / (divisors[round] ?? NaN)));
+  return ratios(figures.get('fit'), figures.get('steps'));
 }

@@ -1,5 +1,4 @@
 // Matrix products beside the best of their peers: what is made of a grid of cells, and what was wanted of them.
-import type { Quartiles } from './slices.js';
 
 /** A product on a number of threads. */
 export interface Cell {
@@ -11,12 +10,12 @@ export interface Cell {
   readonly threads: number;
   /** GFLOP/s, the median of the rounds. */
   readonly rate: number;
-  /** Of the FMA peak; undefined where none was measured. */
-  readonly shareOfPeak: number | undefined;
+  /** Of the FMA peak. */
+  readonly shareOfPeak: number;
   /** The fastest peer, its GFLOP/s, and how many times as fast as it we are; undefined where there is none. */
   readonly best: { readonly name: string; readonly rate: number; readonly ratio: number } | undefined;
-  /** GFLOP/s that peak and bandwidth allow; undefined where they were not measured. */
-  readonly roofline: number | undefined;
+  /** GFLOP/s that peak and bandwidth allow. */
+  readonly roofline: number;
 }
 
 /** One line of the list of targets. */
@@ -63,9 +62,9 @@ export function geometricMean(values: readonly number[]): number {
   return Math.exp(values.reduce((sum, value) => sum + Math.log(value), 0) / values.length);
 }
 
-/** Of the greatest median rate. */
-export function fastest<Peer extends { readonly gflops: Quartiles }>(peers: readonly Peer[]): Peer | undefined {
-  return [...peers].sort((a, b) => b.gflops.median - a.gflops.median)[0];
+/** The one to compare with: of the greatest speed, which is that of the median round. */
+export function fastest<Peer>(peers: readonly Peer[], speedOf: (peer: Peer) => number): Peer | undefined {
+  return [...peers].sort((a, b) => speedOf(b) - speedOf(a)).at(0);
 }
 
 /** The targets, for each number of threads that was measured. */
@@ -84,7 +83,7 @@ export function verdicts(cells: readonly Cell[]): Verdict[] {
         'large products, share of the FMA peak',
         threads,
         alone ? 0.93 : 0.92,
-        own.flatMap((cell) => (isLarge(cell) && cell.shareOfPeak !== undefined ? { cell, figure: cell.shareOfPeak } : [])),
+        own.flatMap((cell) => (isLarge(cell) ? { cell, figure: cell.shareOfPeak } : [])),
       ),
       ...(alone
         ? worst(
@@ -117,8 +116,8 @@ function worst(target: string, threads: number, wanted: number, figures: readonl
 }
 
 /** GFLOP/s: the best peer's or 92 % of the roofline, whichever is lower, but 1.2 times the peer's where that is below 75 % of the roofline. */
-function wantedOfThin({ roofline = Infinity }: Cell, peer: number): number {
-  return roofline < Infinity && peer < 0.75 * roofline ? 1.2 * peer : Math.min(peer, 0.92 * roofline);
+function wantedOfThin({ roofline }: Cell, peer: number): number {
+  return peer < 0.75 * roofline ? 1.2 * peer : Math.min(peer, 0.92 * roofline);
 }
 
 function isLarge({ m, n, k }: Cell): boolean {

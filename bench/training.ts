@@ -5,9 +5,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { engineWith, nativeIsa, peakOf } from './limits.js';
 import { type BackendName, type Family, type Greeting, Peer, type PeerFamily, launches, peerFamilies } from './peers/peer.js';
-import { print, printTable, show } from './report.js';
-import { type Quartiles, type Variant, quartiles, takeTurns } from './slices.js';
+import { print, printTable, range, show } from './report.js';
+import { type Quartiles, type Variant, quartiles, ratios, takeTurns } from './slices.js';
 import { modelOf } from './subject.js';
+import { fastest } from './targets.js';
 import { type Workload, describe, examples, flops } from './workloads.js';
 
 export interface TrainingOptions {
@@ -107,18 +108,16 @@ async function compare(workload: Workload, sides: readonly Peer[], options: Trai
 
   const at = (threads: number) => contenders.filter((contender) => contender.threads === Math.min(threads, contender.limit));
   /** How many times the seconds of `divisor`, round by round. */
-  const ratio = (contender: Contender, divisor: Contender) => {
-    const divisors = figures.get(divisor.name) ?? [];
-    return quartiles((figures.get(contender.name) ?? []).map((s, round) => s / (divisors[round] ?? NaN)));
-  };
+  const ratio = (contender: Contender, divisor: Contender) => ratios(figures.get(contender.name), figures.get(divisor.name));
   const [reference = []] = contenders.map(({ check }) => check);
   const results = options.threads.flatMap((threads) => {
     const own = at(threads).filter(({ family }) => options.backends.some((backend) => backend === family));
-    const peak = figures.get(`peak ${threads}`) ?? [];
+    const peak = figures.get(`peak ${threads}`);
     return at(threads).map((contender): Measurement => {
       const { name, who, family, check } = contender;
       const seconds = figures.get(name) ?? [];
       const median = quartiles(seconds).median;
+      const rates = seconds.map((s) => flops(workload) / s / 1e9);
       return {
         workload: workload.name,
         threads,
@@ -127,7 +126,7 @@ async function compare(workload: Workload, sides: readonly Peer[], options: Trai
         microseconds: quartiles(seconds.map((s) => s * 1e6)),
         samplesPerSecond: workload.batch / median,
         gflops: flops(workload) / median / 1e9,
-        shareOfPeak: quartiles(seconds.map((s, round) => flops(workload) / s / 1e9 / (peak[round] ?? NaN))),
+        shareOfPeak: ratios(rates, peak),
         ratios: Object.fromEntries(own.map((backend) => [backend.family, ratio(contender, backend)])),
         speedup: ratio(contenders.find((other) => other.who === who) ?? contender, contender),
         ...(check.length > 0 && { check: check.at(-1) }),
@@ -203,7 +202,7 @@ function printResults(
     ...results.map((result) => [
       result.who,
       `${result.threads}`,
-      range(result.microseconds, show),
+      range(result.microseconds),
       show(result.samplesPerSecond),
       show(result.gflops),
       range(result.shareOfPeak, percent),
@@ -216,10 +215,8 @@ function printResults(
 /** Against the fastest process of each family. */
 function printSummary(results: readonly Measurement[], backends: readonly BackendName[]): void {
   const against = ({ workload, threads }: Measurement, backend: BackendName, family: PeerFamily) => {
-    const ratios = results
-      .filter((other) => other.family === family && other.workload === workload && other.threads === threads)
-      .flatMap(({ ratios: { [backend]: ratio } }) => ratio ?? []);
-    return range(ratios.sort((a, b) => a.median - b.median).at(0), times);
+    const rows = results.filter((other) => other.family === family && other.workload === workload && other.threads === threads);
+    return range(fastest(rows, ({ samplesPerSecond }) => samplesPerSecond)?.ratios[backend], times);
   };
   // One that cannot do the same work is no measure.
   const families = peerFamilies.filter((family) => results.some((result) => result.family === family && result.check !== undefined));
@@ -247,8 +244,4 @@ function printSummary(results: readonly Measurement[], backends: readonly Backen
 
 function times(value: number): string {
   return value.toFixed(2);
-}
-
-function range(quartiles: Quartiles | undefined, format: (value: number) => string): string {
-  return quartiles ? `${format(quartiles.median)} (${format(quartiles.low)}–${format(quartiles.high)})` : '–';
 }

@@ -78,15 +78,29 @@ export const workloads: readonly Workload[] = [
 
 /** What every peer can do. */
 export const losses = ['softmaxCrossEntropy', 'meanSquaredError'] as const;
-const OPTIMIZERS = { sgd, momentum: { ...sgd, momentum: 0.9 }, adam } as const;
-type OptimizerName = keyof typeof OPTIMIZERS;
-export const peerOptimizers = Object.keys(OPTIMIZERS) as OptimizerName[];
+export const peerOptimizers = ['sgd', 'momentum', 'adam'] as const;
 
-/** The training of a network of the user's own. */
-export function trainingOf(
-  network: Pick<Workload, 'units' | 'batch' | 'activation' | 'loss'> & { readonly optimizer: OptimizerName },
-): Workload {
-  return { ...network, name: network.units.join('-'), optimizer: OPTIMIZERS[network.optimizer], measures: 'step', checkSteps: 10 };
+const OPTIMIZERS = {
+  sgd,
+  momentum: { ...sgd, momentum: 0.9 },
+  adam,
+  rmsprop: { name: 'rmsprop', learningRate: 1e-3 },
+  adagrad: { name: 'adagrad', learningRate: 1e-3 },
+  adamW: { name: 'adamW', learningRate: 1e-3 },
+} as const;
+type OptimizerName = keyof typeof OPTIMIZERS;
+export const optimizers = ['sgd', 'momentum', 'rmsprop', 'adagrad', 'adam', 'adamW'] as const satisfies OptimizerName[];
+
+/** Dense layers, trained by a named optimizer. */
+export function networkOf<Activation extends ActivationName, Optimizer extends OptimizerName>(
+  units: readonly number[],
+  batch: number,
+  activation: Activation,
+  optimizer: Optimizer,
+) {
+  // Softmax of one output is always 1.
+  const loss: Network['loss'] = units.at(-1) === 1 ? 'meanSquaredError' : 'softmaxCrossEntropy';
+  return { units, batch, activation, loss, optimizer: OPTIMIZERS[optimizer] };
 }
 
 /** 'W6' is several workloads. */

@@ -2,11 +2,11 @@
 // judges a timing.
 import { describe, expect, test } from 'vitest';
 import { neededBytes } from '../bench/memory.js';
-import { networkOf, predictionCharts, randomNetworks } from '../bench/predict.js';
+import { predictionCharts, randomNetworks } from '../bench/predict.js';
 import { scalingCharts, type ScalingPoint } from '../bench/scaling.js';
 import { bandwidthAt, type Constants, fit, type Machine, scaledLimits, stepsOf, stepTime, type StepWork, timeOf, together, TYPICAL } from '../bench/step-model.js'; // prettier-ignore
 import { plannedStep } from '../bench/subject.js';
-import { workloads } from '../bench/workloads.js';
+import { networkOf, workloads } from '../bench/workloads.js';
 import { backend } from '../src/index.js';
 import type { Limits } from '../src/limits.js';
 
