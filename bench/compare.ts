@@ -13,8 +13,8 @@ export interface Report {
 }
 
 /**
- * faster, slower: the quartiles of the two runs do not overlap, and the medians are at least 3 % apart. Where slices of both runs
- * were fewer than 5, quartiles say too little: 'too few rounds'.
+ * faster, slower: the quartiles of the two runs do not overlap, and the medians are further apart than runs of one build are. Where
+ * slices of a run were fewer than 5, quartiles say too little: 'too few rounds'.
  */
 export type Verdict = 'faster' | 'slower' | 'no difference seen' | 'too few rounds';
 
@@ -39,12 +39,17 @@ export interface Comparison {
   /** Rows that only one of the runs has. */
   readonly onlyOld: readonly string[];
   readonly onlyNew: readonly string[];
+  /** Commands of both runs whose figures come without quartiles. */
+  readonly without: readonly string[];
   /** What else differs: 'node was v20.20.2, is v22.12.0'. */
   readonly differences: readonly string[];
 }
 
-/** Medians nearer to each other than that are the same: code that is merely placed elsewhere in memory differs by as much. */
-const LEAST_DIFFERENCE = 0.03;
+/**
+ * Medians nearer to each other than that are the same: two runs of one build differ by as much, as their code and data lie elsewhere in
+ * memory and others use the machine, which quartiles of a run do not show. On more threads it is also how far apart the cores lie.
+ */
+const BETWEEN_RUNS = { oneThread: 0.15, moreThreads: 0.3 } as const;
 const FEWEST_ROUNDS = 5;
 
 /** Of a row, numbers that say what is measured; texts and truths always do. All other numbers are measured. */
@@ -56,16 +61,18 @@ const FACTS = ['cpu', 'cores', 'memoryGiB', 'system', 'node', 'gradmill', 'backe
 export function compare(old: Report, now: Report): Comparison {
   const [before, after] = [rowsOf(old), rowsOf(now)];
   const changes: Change[] = [];
-  for (const [id, { command, row, figures }] of after) {
+  for (const [id, row] of after) {
     const then = before.get(id)?.figures;
-    if (then) changes.push(...changesOf(command, row, then, figures));
+    if (then) changes.push(...changesOf(row, then));
   }
+  const comparable = new Set([...before.values(), ...after.values()].map(({ command }) => command));
   const missing = (rows: typeof before, others: typeof before) =>
     [...rows].filter(([id]) => !others.has(id)).map(([, { command, row }]) => `${command}: ${row}`);
   return {
     changes,
     onlyOld: missing(before, after),
     onlyNew: missing(after, before),
+    without: Object.keys(now.results).filter((command) => command in old.results && !comparable.has(command)),
     differences: FACTS.filter((fact) => old.machine[fact] !== now.machine[fact]).map(
       (fact) => `${fact} was ${String(old.machine[fact])}, is ${String(now.machine[fact])}`,
     ),
@@ -78,6 +85,8 @@ type Figures = ReadonlyMap<string, Quartiles>;
 interface Row {
   readonly command: string;
   readonly row: string;
+  /** Whether all of it ran on one; a row that does not say may have used them all. */
+  readonly oneThread: boolean;
   readonly figures: Figures;
 }
 
@@ -91,7 +100,8 @@ function rowsOf({ results }: Report): Map<string, Row> {
       const entries = Object.entries(value);
       const figures = new Map(entries.filter((entry): entry is [string, Quartiles] => isQuartiles(entry[1])));
       const own = [...given, ...entries.flatMap(([name, item]) => identity(name, item))];
-      if (figures.size > 0) rows.set([command, ...own].join('\n'), { command, row: own.join(', '), figures });
+      const oneThread = own.includes(ONE_THREAD);
+      if (figures.size > 0) rows.set([command, ...own].join('\n'), { command, row: own.join(', '), oneThread, figures });
       else for (const [, item] of entries) visit(command, item, own);
     }
   };
@@ -103,16 +113,27 @@ function isQuartiles(value: unknown): value is Quartiles {
   return typeof value === 'object' && value !== null && ['low', 'median', 'high'].every((name) => typeof (value as Record<string, unknown>)[name] === 'number'); // prettier-ignore
 }
 
-/** In words, or nothing. A true 'agrees' is no name. */
+const ONE_THREAD = '1 thread';
+
+/** What follows from the rest of a row or from what was measured, and so names nothing. */
+const NAMELESS = new Set(['family', 'agrees', 'bound']);
+
+/** In words, or nothing. */
 function identity(name: string, value: unknown): string[] {
-  if (typeof value === 'string') return name === 'family' ? [] : [value];
-  if (typeof value === 'boolean') return value && name !== 'agrees' ? [name] : [];
+  if (NAMELESS.has(name)) return [];
+  if (typeof value === 'string') return [value];
+  if (typeof value === 'boolean') return value ? [name] : [];
   if (typeof value !== 'number' || !SETTINGS.has(name)) return [];
-  return [name === 'threads' ? `${value} ${value === 1 ? 'thread' : 'threads'}` : `${name} ${value}`];
+  if (name !== 'threads') return [`${name} ${value}`];
+  return [value === 1 ? ONE_THREAD : `${value} threads`];
 }
 
-/** Times and bytes want to be small, rates large; ratios and shares are no figures of their own. */
+/**
+ * Times and bytes want to be small, as do values (of startup) and errors (of predict), rates large; ratios and shares are no figures of
+ * their own.
+ */
 function direction(figure: string): 1 | -1 | undefined {
+  if (figure === 'value' || figure === 'error') return -1;
   if (/seconds$|bytes$/i.test(figure) && !/per(micro|milli)?second/i.test(figure)) return -1;
   return /flops|persecond|rate/i.test(figure) ? 1 : undefined;
 }
@@ -120,7 +141,8 @@ function direction(figure: string): 1 | -1 | undefined {
 /** Shares of a limit measured in the same rounds. */
 const SHARES = /^shareOf(Peak|Limit)$/;
 
-function changesOf(command: string, row: string, old: Figures, now: Figures): Change[] {
+function changesOf({ command, row, oneThread, figures: now }: Row, old: Figures): Change[] {
+  const floor = oneThread ? BETWEEN_RUNS.oneThread : BETWEEN_RUNS.moreThreads;
   const shared = [...now.keys()].filter((figure) => old.has(figure));
   const share = shared.find((figure) => SHARES.test(figure));
   return shared.flatMap((figure): Change[] => {
@@ -128,18 +150,21 @@ function changesOf(command: string, row: string, old: Figures, now: Figures): Ch
     const [then, is] = [old.get(figure), now.get(figure)];
     if (sign === undefined || !then || !is) return [];
     const [oldShare, newShare] = share === undefined ? [] : [old.get(share), now.get(share)];
-    const normalised = oldShare && newShare ? { verdict: verdictOf(oldShare, newShare, 1), ratioOfShares: newShare.median / oldShare.median } : undefined; // prettier-ignore
+    const normalised = oldShare && newShare ? { verdict: verdictOf(oldShare, newShare, 1, floor), ratioOfShares: newShare.median / oldShare.median } : undefined; // prettier-ignore
     const ratio = sign === 1 ? is.median / then.median : then.median / is.median;
-    return [{ command, row, figure, old: then, new: is, ratio, verdict: verdictOf(then, is, sign), ...normalised }];
+    return [{ command, row, figure, old: then, new: is, ratio, verdict: verdictOf(then, is, sign, floor), ...normalised }];
   });
 }
 
-/** @param sign 1 where more is faster, −1 where less is */
-function verdictOf(old: Quartiles, now: Quartiles, sign: 1 | -1): Verdict {
+/**
+ * @param sign 1 where more is faster, −1 where less is
+ * @param floor the least difference that counts
+ */
+function verdictOf(old: Quartiles, now: Quartiles, sign: 1 | -1, floor: number): Verdict {
   if (Math.min(roundsOf(old), roundsOf(now)) < FEWEST_ROUNDS) return 'too few rounds';
   const apart = Math.max(old.median, now.median) / Math.min(old.median, now.median) - 1;
   const overlap = old.low <= now.high && now.low <= old.high;
-  if (overlap || !(apart >= LEAST_DIFFERENCE)) return 'no difference seen';
+  if (overlap || !(apart >= floor)) return 'no difference seen';
   return Math.sign(now.median - old.median) === sign ? 'faster' : 'slower';
 }
 
@@ -163,7 +188,7 @@ export async function readReport(path: string): Promise<Report> {
   throw new GradmillError('file-invalid', `'${path}' is no report of gradmill bench --json`);
 }
 
-export function printComparison({ changes, onlyOld, onlyNew, differences }: Comparison, old: Report): void {
+export function printComparison({ changes, onlyOld, onlyNew, without, differences }: Comparison, old: Report): void {
   print(`\nCompared with ${String(old.machine.gradmill)} (${String(old.machine.commit)}) of ${String(old.machine.date)}`);
   for (const difference of differences) print(`Not the same: ${difference}.`);
   const times = (ratio: number | undefined) => (ratio === undefined ? '–' : `${ratio.toFixed(2)} ×`);
@@ -183,6 +208,10 @@ export function printComparison({ changes, onlyOld, onlyNew, differences }: Comp
   const count = (verdict: Verdict) => changes.filter((change) => change.verdict === verdict).length;
   const verdicts = ['faster', 'slower', 'no difference seen', 'too few rounds'] as const;
   print(verdicts.map((verdict) => `${verdict}: ${count(verdict)}`).join(', '));
+  const percent = (share: number) => `${100 * share} %`;
+  const { oneThread, moreThreads } = BETWEEN_RUNS;
+  print(`Runs of one build differ by up to ${percent(oneThread)} on one thread, ${percent(moreThreads)} on more: no less counts.`);
+  for (const command of without) print(`${command}: nothing to compare, its figures come without quartiles.`);
   for (const row of onlyOld) print(`Only in the older run: ${row}`);
   for (const row of onlyNew) print(`Only in this run: ${row}`);
 }

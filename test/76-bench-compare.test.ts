@@ -14,8 +14,8 @@ function about(median: number, percent = 1, rounds = 9): Quartiles {
   return { low: median * (1 - percent / 100), median, high: median * (1 + percent / 100), rounds };
 }
 
-function gemm(gflops: Quartiles, shareOfPeak?: Quartiles): Report {
-  const row = { m: 128, n: 512, k: 784, transposeA: false, transposeB: true, isa: 'avx2', threads: 2, gflops };
+function gemm(gflops: Quartiles, shareOfPeak?: Quartiles, threads = 1): Report {
+  const row = { m: 128, n: 512, k: 784, transposeA: false, transposeB: true, isa: 'avx2', threads, gflops };
   return { machine, results: { gemm: [{ ...row, ...(shareOfPeak && { shareOfPeak }) }] } };
 }
 
@@ -24,16 +24,32 @@ const verdict = (old: Report, now: Report) => compare(old, now).changes.map(({ v
 describe('a verdict', () => {
   test.each([
     ['the same figures', about(100), about(100), 'no difference seen'],
-    ['quartiles that do not overlap', about(100), about(110), 'faster'],
-    ['and the other way', about(110), about(100), 'slower'],
-    ['quartiles that overlap', about(100, 8), about(110, 8), 'no difference seen'],
-    ['one noisy run', about(100, 1), about(110, 12), 'no difference seen'],
-    ['no noise, but nearly the same', about(100, 0), about(102.9, 0), 'no difference seen'],
-    ['a difference just large enough', about(100, 0), about(103, 0), 'faster'],
+    ['quartiles that do not overlap', about(100), about(120), 'faster'],
+    ['and the other way', about(120), about(100), 'slower'],
+    ['quartiles that overlap', about(100, 15), about(120, 15), 'no difference seen'],
+    ['one noisy run', about(100, 1), about(120, 20), 'no difference seen'],
+    ['no noise, but no more than between runs of one build', about(100, 0), about(114.9, 0), 'no difference seen'],
+    ['a difference just large enough', about(100, 0), about(115.1, 0), 'faster'],
     ['few rounds', about(100, 0, 4), about(200, 0, 9), 'too few rounds'],
-    ['reports that do not state rounds', { low: 99, median: 100, high: 101 } as Quartiles, about(110), 'faster'],
+    ['reports that do not state rounds', { low: 99, median: 100, high: 101 } as Quartiles, about(120), 'faster'],
   ])('%s', (_, old, now, expected) => {
     expect(verdict(gemm(old), gemm(now))).toEqual([expected]);
+  });
+
+  test('on more threads, or an unknown number of them, wants a larger difference', () => {
+    const [share, row] = [about(1, 0), { what: 'compile', unit: 'ms' }];
+    const of = (value: number): Report => ({ machine, results: { startup: [{ ...row, value: about(value, 0) }] } });
+    expect(verdict(gemm(about(100, 0), share, 2), gemm(about(100, 0), about(1.29, 0), 2))).toEqual(['no difference seen']);
+    expect(verdict(gemm(about(100, 0), share, 2), gemm(about(100, 0), about(1.3, 0), 2))).toEqual(['faster']);
+    expect(verdict(of(100), of(129))).toEqual(['no difference seen']);
+    expect(verdict(of(100), of(130))).toEqual(['slower']);
+  });
+
+  test('of an error: less is better', () => {
+    const errors = (error: Quartiles): Report => ({ machine, results: { predict: { errors: [{ half: 'tested', threads: 1, error }] } } });
+    expect(compare(errors(about(0.2)), errors(about(0.1))).changes).toMatchObject([
+      { row: 'tested, 1 thread', ratio: 2, verdict: 'faster' },
+    ]);
   });
 
   test('of times: less is faster', () => {
@@ -47,8 +63,8 @@ describe('a verdict', () => {
   test('is that of the shares of the peak: a slower clock is no regression', () => {
     const slowClock = compare(gemm(about(180), about(0.9)), gemm(about(150), about(0.9)));
     expect(slowClock.changes).toMatchObject([{ figure: 'gflops', ratio: 150 / 180, ratioOfShares: 1, verdict: 'no difference seen' }]);
-    const fastClock = compare(gemm(about(150), about(0.9)), gemm(about(150), about(0.75)));
-    expect(fastClock.changes).toMatchObject([{ ratio: 1, ratioOfShares: 0.75 / 0.9, verdict: 'slower' }]);
+    const fastClock = compare(gemm(about(150), about(0.9)), gemm(about(150), about(0.7)));
+    expect(fastClock.changes).toMatchObject([{ ratio: 1, ratioOfShares: 0.7 / 0.9, verdict: 'slower' }]);
   });
 });
 
@@ -101,13 +117,24 @@ describe('rows', () => {
     const other = { machine, results: { gemm: [{ ...product, transposeA: true }], kernels: [product] } };
     expect(compare(gemm(about(1)), other)).toMatchObject({
       changes: [],
-      onlyOld: ['gemm: m 128, n 512, k 784, transposeB, avx2, 2 threads'],
+      onlyOld: ['gemm: m 128, n 512, k 784, transposeB, avx2, 1 thread'],
       onlyNew: [
-        'gemm: m 128, n 512, k 784, transposeA, transposeB, avx2, 2 threads',
-        'kernels: m 128, n 512, k 784, transposeB, avx2, 2 threads',
+        'gemm: m 128, n 512, k 784, transposeA, transposeB, avx2, 1 thread',
+        'kernels: m 128, n 512, k 784, transposeB, avx2, 1 thread',
       ],
     });
   });
+});
+
+test('an op that another limit bounds is the same op', () => {
+  const kernel = (bound: string): Report => ({ machine, results: { kernels: [{ op: 'adam', threads: 1, bound, seconds: about(1) }] } });
+  expect(compare(kernel('flops'), kernel('bytes'))).toMatchObject({ onlyOld: [], onlyNew: [], changes: [{ row: 'adam, 1 thread' }] });
+});
+
+test('commands whose figures have no quartiles are said', () => {
+  const report: Report = { machine, results: { ...gemm(about(1)).results, limits: [{ isa: 'avx2', flops: 1 }], fairness: { p99: 5 } } };
+  expect(compare(report, report)).toMatchObject({ without: ['limits', 'fairness'], onlyOld: [], onlyNew: [] });
+  expect(compare(gemm(about(1)), report).without).toEqual([]);
 });
 
 test('other machines and versions are said', () => {
