@@ -2,7 +2,7 @@
 // the noise that both runs show. Of two reports as `--json` writes them.
 import { GradmillError } from '../src/errors.js';
 import { readRegularFile } from '../src/node/files.js';
-import { print, printTable, range } from './report.js';
+import { print, printTable, range, show } from './report.js';
 import type { Quartiles } from './slices.js';
 
 /** What `--json` writes. */
@@ -56,7 +56,7 @@ const FEWEST_ROUNDS = 5;
 const SETTINGS = new Set(['threads', 'm', 'n', 'k', 'batch', 'rows', 'width', 'depth', 'weights', 'bytes']);
 
 /** Of the machine, what figures depend on. */
-const FACTS = ['cpu', 'cores', 'memoryGiB', 'system', 'node', 'gradmill', 'backend'];
+const FACTS = ['cpu', 'cpuModel', 'cores', 'caches', 'memoryGiB', 'hugePages', 'system', 'node', 'gradmill', 'backend'];
 
 export function compare(old: Report, now: Report): Comparison {
   const [before, after] = [rowsOf(old), rowsOf(now)];
@@ -73,7 +73,8 @@ export function compare(old: Report, now: Report): Comparison {
     onlyOld: missing(before, after),
     onlyNew: missing(after, before),
     without: Object.keys(now.results).filter((command) => command in old.results && !comparable.has(command)),
-    differences: FACTS.filter((fact) => old.machine[fact] !== now.machine[fact]).map(
+    // Reports of older versions do not say all of them.
+    differences: FACTS.filter((fact) => fact in old.machine && old.machine[fact] !== now.machine[fact]).map(
       (fact) => `${fact} was ${String(old.machine[fact])}, is ${String(now.machine[fact])}`,
     ),
   };
@@ -121,7 +122,7 @@ const NAMELESS = new Set(['family', 'agrees', 'bound']);
 /** In words, or nothing. */
 function identity(name: string, value: unknown): string[] {
   if (NAMELESS.has(name)) return [];
-  if (typeof value === 'string') return [value];
+  if (typeof value === 'string') return value === '' ? [] : [value];
   if (typeof value === 'boolean') return value ? [name] : [];
   if (typeof value !== 'number' || !SETTINGS.has(name)) return [];
   if (name !== 'threads') return [`${name} ${value}`];
@@ -197,9 +198,8 @@ export function printComparison({ changes, onlyOld, onlyNew, without, difference
       ['', '', 'was (quartiles)', 'is (quartiles)', 'speed', 'by share of peak', ''],
       ...changes.map(({ row, figure, old, new: now, ratio, ratioOfShares, verdict }) => [
         row,
-        figure,
-        range(old),
-        range(now),
+        figure === 'seconds' ? 'microseconds' : figure,
+        ...[old, now].map((quartiles) => range(quartiles, figure === 'seconds' ? (value) => show(value * 1e6) : show)),
         times(ratio),
         times(ratioOfShares),
         verdict,
@@ -208,9 +208,8 @@ export function printComparison({ changes, onlyOld, onlyNew, without, difference
   const count = (verdict: Verdict) => changes.filter((change) => change.verdict === verdict).length;
   const verdicts = ['faster', 'slower', 'no difference seen', 'too few rounds'] as const;
   print(verdicts.map((verdict) => `${verdict}: ${count(verdict)}`).join(', '));
-  const percent = (share: number) => `${100 * share} %`;
-  const { oneThread, moreThreads } = BETWEEN_RUNS;
-  print(`Runs of one build differ by up to ${percent(oneThread)} on one thread, ${percent(moreThreads)} on more: no less counts.`);
+  const [one, more] = [BETWEEN_RUNS.oneThread, BETWEEN_RUNS.moreThreads].map((share) => `${100 * share} %`);
+  print(`Less than ${one} on one thread, ${more} on more, is no difference: runs of one build are as far apart.`);
   for (const command of without) print(`${command}: nothing to compare, its figures come without quartiles.`);
   for (const row of onlyOld) print(`Only in the older run: ${row}`);
   for (const row of onlyNew) print(`Only in this run: ${row}`);

@@ -13,7 +13,7 @@ import { scalingCharts, type ScalingPoint } from './scaling.js';
 import { rooflineCharts } from './roofline.js';
 import type { Quartiles } from './slices.js';
 import type { Measurement } from './training.js';
-import { show } from './report.js';
+import { type Load, loadText, show } from './report.js';
 import { fastest, layoutOf } from './targets.js';
 import { describe, familyOf, workloads } from './workloads.js';
 
@@ -48,8 +48,8 @@ const SVG_WIDTH = 760;
 
 /** Of each command. */
 function loadOf(load: unknown): string {
-  const loads = Object.entries((load ?? {}) as Record<string, { before: number; after: number }>);
-  return loads.map(([name, { before, after }]) => `${name} ${before}, ${after}`).join('; ');
+  const loads = Object.entries((load ?? {}) as Record<string, Load>);
+  return loads.map(([name, each]) => `${name} ${loadText(each)}`).join('; ');
 }
 
 const TITLES: Readonly<Record<string, readonly [title: string, claim: string]>> = {

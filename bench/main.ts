@@ -37,7 +37,7 @@ import { backends, peerFamilies } from './peers/peer.js';
 import { productFamilies } from './peers/sgemm.js';
 import { activations, predict } from './predict.js';
 import { pruning } from './pruning.js';
-import { load, print, thisMachine } from './report.js';
+import { cpuTime, disturbance, type Load, load, loadText, print, thisMachine } from './report.js';
 import { axes, scaling } from './scaling.js';
 import { benchmarkLibrary } from './slices.js';
 import { startup } from './startup.js';
@@ -256,12 +256,12 @@ async function measure(name: string, flags: Flags, args: readonly string[]): Pro
   for (const [what, value] of Object.entries(machine)) print(`${what.padEnd(10)} ${String(value)}`);
   if (load() > 0.5) print('The machine is busy: absolute figures mean little now, ratios less than usual.');
   const results: Record<string, unknown> = {};
-  const loads: Record<string, { before: number; after: number }> = {};
+  const loads: Record<string, Load> = {};
   for (const each of name === 'all' ? Object.keys(commands) : [name]) {
-    const before = load();
+    const [before, started] = [load(), cpuTime()];
     results[each] = await commands[each].run(settings);
-    loads[each] = { before, after: load() };
-    print(`\nload before and after ${each}: ${before}, ${loads[each].after}`);
+    loads[each] = { before, after: load(), ...disturbance(started, cpuTime()) };
+    print(`\nload before and after ${each}: ${loadText(loads[each])}`);
   }
   const json = JSON.stringify({ machine: { ...machine, load: loads }, results }, undefined, 2);
   if (flags.json !== undefined) await writeFileAtomic(flags.json, [encode(`${json}\n`)]);

@@ -10,15 +10,18 @@ const machine = {
   date: '2026-11-24T00:00:00.000Z',
   command: 'gradmill bench all --json results.json',
   cpu: 'AMD EPYC',
+  cpuModel: 'cpu family 25, model 1, stepping 1',
   cores: 2,
+  caches: 'L1 32 KiB, L2 512 KiB, L3 32 MiB',
   memoryGiB: 24,
+  hugePages: 'madvise',
   system: 'Linux 6.1 x86_64',
   node: 'v20.20.2',
   gradmill: '0.1.0',
   commit: 'v0.1-1-g0123456',
   backend: 'native, avx2 of sse2 avx2, 2 threads',
   rounds: 9,
-  load: { training: { before: 0.12, after: 1.96 }, gemm: { before: 1.9, after: 1.2 } },
+  load: { training: { before: 0.12, after: 1.96 }, gemm: { before: 1.9, after: 1.2, stolen: 0.004, others: 0.125 } },
 };
 
 /** Times of a step in µs on 1 thread; of those on 2, what gradmill and PyTorch save. */
