@@ -398,25 +398,26 @@ Napi::Value LoadedProgram::RunHere(const CallbackInfo& info) {
   return Napi::Boolean::New(info.Env(), runHere(program_, run, info.Env().GetInstanceData<Gradmill>()->scratch()));
 }
 
-// predict(from, to, rows, batch, x, columns, out, outColumns): on this thread, straight from and into the caller's arrays; the team helps
-// where waking it is worth while
+// predict(rows, batch, x, columns, out, outColumns): all instructions on this thread, straight from and into the caller's arrays; the
+// team helps where waking it is worth while
 Napi::Value LoadedProgram::Predict(const CallbackInfo& info) {
   const Napi::Env env = info.Env();
   const auto number = [&](int i) { return info[i].As<Napi::Number>().Uint32Value(); };
-  const auto x = info[4].As<Napi::TypedArray>();
-  auto out = info[6].As<Napi::Float32Array>();
-  const uint64_t rows = number(2);
+  const uint64_t rows = number(0);
   void* data = nullptr;
   napi_typedarray_type type;
   size_t length = 0;
-  if (napi_get_typedarray_info(env, x, &type, &length, &data, nullptr, nullptr) != napi_ok) return env.Undefined();
-  Run run = {number(0), number(1), number(3), 0, rows, {}, {}};
-  run.feeds[feedInput] = {data, rows, number(5), elementType(type)};
-  run.feeds[feedOutput] = {out.Data(), rows, number(7), ElementType::f32};
-  const char* reason = running_ ? "the program is running" : checkRun(program_, run);
-  if (!reason && (!isFloats(info[6]) || run.feeds[feedInput].type == ElementType::count || length < rows * number(5) ||
-                  out.ElementLength() < rows * number(7)))
-    reason = "an array is too short";
+  if (napi_get_typedarray_info(env, info[2], &type, &length, &data, nullptr, nullptr) != napi_ok) return env.Undefined();
+  Run run = {0, program_.instructionCount, number(1), 0, rows, {}, {}};
+  run.feeds[feedInput] = {data, rows, number(3), elementType(type)};
+  const char* reason = running_ ? "the program is running" : nullptr;
+  if (!reason && (!isFloats(info[4]) || run.feeds[feedInput].type == ElementType::count)) reason = "an array of another type";
+  if (!reason) {
+    auto out = info[4].As<Napi::Float32Array>();
+    run.feeds[feedOutput] = {out.Data(), rows, number(5), ElementType::f32};
+    reason = checkRun(program_, run);
+    if (!reason && (length < rows * number(3) || out.ElementLength() < rows * number(5))) reason = "an array is too short";
+  }
   if (reason) {
     fail(env, reason);
     return env.Undefined();

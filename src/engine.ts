@@ -28,17 +28,8 @@ export interface EngineProgram {
   feed(slot: number, memory: EngineMemory['handle'] | undefined, type: number, rows: number, columns: number): void;
   /** On this thread. False when the arena's control block holds a fault. */
   run(from: number, to: number, firstRow: number, rowCount: number, batch: number, ...watch: Partial<WatchedBatches>): boolean;
-  /** On this thread, from and into the caller's own arrays. */
-  predict(
-    from: number,
-    to: number,
-    rows: number,
-    batch: number,
-    x: NumericArray,
-    columns: number,
-    out: Float32Array,
-    outColumns: number,
-  ): boolean;
+  /** All instructions on this thread, from and into the caller's own arrays. Six arguments: of more the addon's library makes an array. */
+  predict(rows: number, batch: number, x: NumericArray, columns: number, out: Float32Array, outColumns: number): boolean;
   /** Rough nanoseconds on one thread, of instructions `from` to `to` for so many rows. */
   estimate(from: number, to: number, rows: number): number;
   /** On the engine's threads. */

@@ -224,7 +224,7 @@ export class Jobs {
     try {
       const run = [0, onlyCheck ? gathers : length, piece.firstRow, piece.rows, batch] as const;
       if (atOnce && isBrief(program.estimate(0, length, piece.rows))) program.run(...run);
-      else await program.start(...run, ...(watching ?? []));
+      else await started(() => program.start(...run, ...(watching ?? [])));
       const measured = samplesIn(runtime.progress);
       if (watch && watched && measured > 0) watch.measured(watched, firstBatch + unwatchedBefore(firstBatch, watch) + 1, measured);
       signal?.throwIfAborted();
@@ -263,7 +263,7 @@ export class Jobs {
     const { plan, program } = runtime.plan('predict', batch);
     this.#lastPlan = plan;
     runtime.clearControl();
-    if (program.predict(0, plan.instructions.length, rows, batch, numbers, columns, out, runtime.units)) return;
+    if (program.predict(rows, batch, numbers, columns, out, runtime.units)) return;
     const { row } = runtime.fault;
     throw badNumber(what, row, numbers.subarray(row * columns, (row + 1) * columns));
   }
@@ -275,6 +275,16 @@ export class Jobs {
     const elementwise = training !== undefined && !training.loss.classes;
     const terms = training?.loss.reduction === 'sum' ? 1 : rows * (elementwise ? units : 1);
     return { loss: sum / terms, ...(training?.accuracy && { accuracy: correct / rows }) };
+  }
+}
+
+/** @throws GradmillError 'backend-unavailable' for a run that the engine cannot start: it has no thread */
+async function started(start: () => Promise<void>): Promise<void> {
+  try {
+    await start();
+  } catch (cause) {
+    if (cause instanceof GradmillError) throw cause;
+    throw new GradmillError('backend-unavailable', `the engine refused a run: ${(cause as Error).message}`, { cause });
   }
 }
 

@@ -1,4 +1,4 @@
-// The engine allocates nothing while it trains. An addon of the same objects, whose linker counts every call of malloc, new and
+// The engine allocates nothing while it trains, or predicts on the calling thread. An addon of the same objects, whose linker counts every call of malloc, new and
 // their kin (native/allocations.h), is built here and put into a copy of the package.
 import { execFile } from 'node:child_process';
 import { cp, mkdtemp, rm } from 'node:fs/promises';
@@ -35,5 +35,12 @@ describe.skipIf(process.platform !== 'linux')('allocations', () => {
     // Counting works: a model, its plans and its jobs do allocate. And the first steps, before the first count, did not either.
     expect(Math.min(...fits)).toBeGreaterThan(5);
     expect(Math.max(...fits)).toBeLessThan(100);
+  });
+
+  test('none in 10,000 predictions on the calling thread', async () => {
+    const program = `import { predicted } from './memory.mjs'; await predicted(${JSON.stringify(addon)});`;
+    const { status, stdout, stderr } = await run(program, { cwd: folder, env: { GRADMILL_THREADS: '2' } });
+    expect({ status, stderr }).toEqual({ status: 0, stderr: '' });
+    expect(JSON.parse(stdout)).toEqual({ counts: [0, 0] });
   });
 });

@@ -84,22 +84,13 @@ export class WasmProgram implements EngineProgram {
     return this.#engine.exports.run(this.#address, this.#engine.scratch) !== 0;
   }
 
-  predict(
-    from: number,
-    to: number,
-    rows: number,
-    batch: number,
-    x: NumericArray,
-    columns: number,
-    out: Float32Array,
-    outColumns: number,
-  ): boolean {
+  predict(rows: number, batch: number, x: NumericArray, columns: number, out: Float32Array, outColumns: number): boolean {
     const staging = this.#stage(rows * columns * x.BYTES_PER_ELEMENT, rows * outColumns * 4);
     const numbers = this.#view('input', staging.x, elementType(x), rows * columns);
     numbers.set(x.length === numbers.length ? x : x.subarray(0, numbers.length));
     this.feed(FEED.input, staging.x, elementType(x), rows, columns);
     this.feed(FEED.output, staging.out, FLOAT32, rows, outColumns);
-    this.#begin(from, to, 0, rows, batch, UNWATCHED);
+    this.#begin(0, this.#count, 0, rows, batch, UNWATCHED);
     const finished = this.#runHere();
     if (finished) out.set(this.#view('output', staging.out, FLOAT32, rows * outColumns));
     // What the pool of data sets would not keep is not kept here.

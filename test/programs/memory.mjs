@@ -57,6 +57,22 @@ export async function counted(addon) {
   });
 }
 
+/** What the heap is asked for during 10,000 predictions on the calling thread, of a row and of 100 rows, which others help with. */
+export async function predicted(addon) {
+  const { allocations } = createRequire(import.meta.url)(addon);
+  const model = sequential({ inputShape: [200], layers: [dense({ units: 300, activation: 'relu' }), dense({ units: 10 })] });
+  const counts = [];
+  for (const rows of [1, 100]) {
+    const x = tensor(new Float32Array(rows * 200).fill(0.5), [rows, 200]);
+    const out = new Float32Array(rows * 10);
+    for (let i = 0; i < 100; i++) model.predictSync(x, { out });
+    const before = allocations();
+    for (let i = 0; i < 5000; i++) model.predictSync(x, { out });
+    counts.push(allocations() - before);
+  }
+  print({ counts });
+}
+
 /** What stays in memory during a job of 20,000 steps, in megabytes. */
 export async function steady() {
   await train(2000, () => globalThis.gc());
