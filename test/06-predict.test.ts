@@ -204,8 +204,9 @@ describe('a call that takes less time than waking threads', () => {
       });
       calls.push(made);
     };
+    call(); // the turn has begun
     for (const end = performance.now() + 3; performance.now() < end;) call();
-    call(); // whatever the machine did meanwhile, the turn has taken too long by now
+    call(); // whatever the machine did meanwhile, it has taken too long by now
     const busy = 'the model has calls that are not finished; await them first';
     expect(() => model.predictSync(x)).toThrow(busy);
     const late = other.predict(x);
