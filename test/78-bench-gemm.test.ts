@@ -6,7 +6,8 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { type GemmShape, gemm } from '../bench/gemm.js';
-import { quantile, quartiles } from '../bench/slices.js';
+import { disturbance, loadText } from '../bench/report.js';
+import { quantile, quartiles, ratios, repeated } from '../bench/slices.js';
 import { engine } from '../src/engine.js';
 import '../src/index.js';
 import { type Cell, fastest, geometricMean, layoutOf, roofline, verdicts } from '../bench/targets.js';
@@ -30,6 +31,19 @@ describe('figures of a run', () => {
     expect(quantile([], 0.5)).toBeNaN();
   });
 
+  it('takes ratios within a round', () => {
+    expect(ratios([1, 4, 9], [1, 2, 3])).toEqual({ low: 1.5, median: 2, high: 2.5, rounds: 3 });
+  });
+
+  it('says what the host took and what others used', () => {
+    const before = { all: 1000, stolen: 10, busy: 500, own: 100 };
+    const shares = disturbance(before, { all: 1200, stolen: 20, busy: 650, own: 150 });
+    expect(shares).toEqual({ stolen: 0.05, others: 0.5 });
+    expect(loadText({ before: 1, after: 2, ...shares })).toBe('1, 2 (CPU time: 5 % stolen, 50 % others)');
+    expect(disturbance(before, before)).toBeUndefined();
+    expect(loadText({ before: 1, after: 2 })).toBe('1, 2');
+  });
+
   it('compares with the peer of the greatest median', () => {
     const peer = (name: string, ...rates: number[]) => ({ name, rate: quartiles(rates).median });
     const rateOf = ({ rate }: { rate: number }) => rate;
@@ -44,6 +58,34 @@ describe('figures of a run', () => {
 
   it('names layouts as BLAS does', () => {
     expect([NN, { ...NN, transposeA: true }, { ...NN, transposeB: true }].map(layoutOf)).toEqual(['NN', 'TN', 'NT']);
+  });
+});
+
+describe('a slice', () => {
+  const slow = (jobs: number[]) => async (calls: number) => {
+    jobs.push(calls);
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  };
+
+  it('shorter than a call has one untimed and one timed', async () => {
+    const jobs: number[] = [];
+    const slice = repeated(slow(jobs), { start: () => jobs.push(0) });
+    expect(await slice(0.001)).toBeGreaterThan(0.01);
+    // Before the first, one more tells how long a call takes.
+    expect(jobs).toEqual([1, 0, 1, 1]);
+    await slice(0.001);
+    expect(jobs).toEqual([1, 0, 1, 1, 0, 1, 1]);
+  });
+
+  it('has no job of more calls than it can do', async () => {
+    const jobs: number[] = [];
+    await repeated((calls) => Promise.resolve(void jobs.push(calls)), { most: 3 })(0.001);
+    expect(Math.max(...jobs)).toBe(3);
+  });
+
+  it('fails where a call does', async () => {
+    const failing = repeated(() => Promise.reject(new Error('stopped')));
+    await expect(failing(0.001)).rejects.toThrow('stopped');
   });
 });
 

@@ -5,8 +5,8 @@ import { neededBytes } from '../bench/memory.js';
 import { predictionCharts, randomNetworks } from '../bench/predict.js';
 import { scalingCharts, type ScalingPoint } from '../bench/scaling.js';
 import { bandwidthAt, type Constants, fit, type Machine, scaledLimits, stepsOf, stepTime, type StepWork, timeOf, together, TYPICAL } from '../bench/step-model.js'; // prettier-ignore
-import { plannedStep } from '../bench/subject.js';
-import { networkOf, workloads } from '../bench/workloads.js';
+import { plannedStep, Training } from '../bench/subject.js';
+import { examples, networkOf, workloads } from '../bench/workloads.js';
 import { backend } from '../src/index.js';
 import type { Limits } from '../src/limits.js';
 
@@ -242,4 +242,25 @@ test('predictions are drawn beside what was measured, as far as it was', () => {
     { name: 'predicted', points: [[1, 10], [8, 4]], low: [[1, 10], [8, 2]], high: [[1, 10], [8, 4]] },
     { name: 'measured', points: [[1, 11], [8, NaN]] },
   ]);
+});
+
+test('a job goes on with the batch after the last one’s', async () => {
+  const workload = workloads.find(({ name }) => name === 'W4')!;
+  const training = new Training(workload, examples(workload), 1);
+  const lossAfter = async (...jobs: number[]) => {
+    const run = training.restart();
+    for (const steps of jobs) await run(steps);
+    return training.runtime.batchLoss;
+  };
+  expect(await lossAfter(3, 7, 1)).toBe(await lossAfter(11));
+  expect(await lossAfter(9)).not.toBe(await lossAfter(8));
+  training.dispose();
+});
+
+test('networks of one output are of mean squared error', () => {
+  expect(networkOf([4, 3, 1], 8, 'relu', 'adam')).toMatchObject({ loss: 'meanSquaredError', optimizer: { name: 'adam' } });
+  expect(networkOf([4, 3, 2], 8, 'relu', 'momentum')).toMatchObject({
+    loss: 'softmaxCrossEntropy',
+    optimizer: { name: 'sgd', momentum: 0.9 },
+  });
 });
