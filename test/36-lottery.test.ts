@@ -219,6 +219,8 @@ describe('what is refused', () => {
     expect(await run({ seeds: [1, 1] })).toMatch(/^invalid-argument: .*named twice$/);
     expect(await run({ seeds: [2 ** 32] })).toMatch(/^invalid-argument: lotteryTicket: seeds: expected at least 0 and at most 4294967295/);
     expect(await run({ makeModel: 'model' })).toMatch(/^invalid-argument: lotteryTicket: makeModel: expected a function/);
+    for (const nothing of [undefined, {}])
+      expect(await run({ makeModel: () => nothing })).toMatch(/^invalid-argument: lotteryTicket: makeModel: expected a model, got /);
     for (const onRound of [false, '', null])
       expect(await run({ onRound })).toMatch(/^invalid-argument: lotteryTicket: onRound: expected a function/);
     expect(await run({ validationData: [1] })).toMatch(/^invalid-argument: lotteryTicket: validationData: expected \[x, y\]/);
