@@ -285,7 +285,7 @@ class Gradmill : public Napi::Addon<Gradmill> {
         !fits(g.transposeA ? g.k : g.m, g.transposeA ? g.m : g.k, g.lda, array(5).ElementLength()) ||
         !fits(g.transposeB ? g.n : g.k, g.transposeB ? g.k : g.n, g.ldb, array(6).ElementLength()) ||
         !fits(g.m, g.n, g.ldc, array(7).ElementLength())) {
-      Napi::Error::New(info.Env(), "gemm: arguments out of bounds").ThrowAsJavaScriptException();
+      fail(info.Env(), "gemm: arguments out of bounds");
       return info.Env().Undefined();
     }
     table->gemm(g, scratch_.get());

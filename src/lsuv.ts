@@ -3,8 +3,8 @@ import { kernelOf, type NamedLayer } from './architecture.js';
 import { GradmillError } from './errors.js';
 import { orthogonal } from './initializers.js';
 import { type Jobs, WIDEST_BATCH } from './jobs.js';
-import { callOn, isModel, type Sequential } from './model.js';
-import { checkOptions, finiteNumber, oneOf, show, wholeNumber } from './options.js';
+import { callOn, checkModel, type Sequential } from './model.js';
+import { checkOptions, finiteNumber, oneOf, wholeNumber } from './options.js';
 import type { Parameter, Plan, Tensor } from './plan.js';
 import { type Moments, withRows } from './scaling/standardizer.js';
 import type { TensorInput } from './tensor.js';
@@ -37,7 +37,7 @@ export interface LsuvLayer {
  * 'non-finite-input', 'shape-mismatch', 'empty-data', 'unknown-name', 'disposed'. Weights are as before then.
  */
 export async function lsuv(model: Sequential, x: TensorInput, options: LsuvOptions = {}): Promise<LsuvLayer[]> {
-  if (!isModel(model)) throw new GradmillError('invalid-argument', `lsuv: expected a model, got ${show(model)}`);
+  checkModel(model, 'lsuv: ');
   const { weights = 'orthogonal', tolerance = 0.01, maxIterations = 10 } = checkOptions('lsuv', options, OPTIONS);
   const drawn = oneOf('lsuv: weights', weights, ['orthogonal', 'present']) === 'orthogonal';
   const near = finiteNumber('lsuv: tolerance', tolerance, { above: 0 });

@@ -63,7 +63,7 @@ export interface Gradients {
   readonly weights: NamedTensor[];
 }
 
-let recognise: typeof isModel;
+let recognise: (given: unknown) => boolean;
 let duplicate: typeof copyOf;
 let enqueue: (model: Sequential, call: (jobs: Jobs, memory: DataSets) => Promise<unknown>) => Promise<unknown>;
 
@@ -77,9 +77,9 @@ let enqueue: (model: Sequential, call: (jobs: Jobs, memory: DataSets) => Promise
  */
 export class Sequential {
   static {
-    recognise = (given): given is Sequential => #queue in Object(given);
+    recognise = (given) => #queue in Object(given);
     enqueue = async (model, call) => {
-      if (!isModel(model)) throw new GradmillError('invalid-argument', `expected a model, got ${show(model)}`);
+      checkModel(model);
       model.#refuseDisposed();
       return model.#enqueue((memory) => call(model.#jobs, memory));
     };
@@ -419,9 +419,9 @@ export class Sequential {
   }
 }
 
-/** Whether it is a model, and nothing that only looks like one. */
-export function isModel(given: unknown): given is Sequential {
-  return recognise(given);
+/** A model, and nothing that only looks like one. @param what of the message, with a colon and a space; @throws GradmillError 'invalid-argument' */
+export function checkModel(given: unknown, what = ''): void {
+  if (!recognise(given)) throw new GradmillError('invalid-argument', `${what}expected a model, got ${show(given)}`);
 }
 
 /**

@@ -4,8 +4,7 @@ import { kernelOf } from '../architecture.js';
 import { GradmillError } from '../errors.js';
 import type { Jobs } from '../jobs.js';
 import { SATURATED } from '../measure.js';
-import { callOn, isModel, type Sequential } from '../model.js';
-import { show } from '../options.js';
+import { callOn, checkModel, type Sequential } from '../model.js';
 import { type Parameter, Plan, Tensor } from '../plan.js';
 import type { Runtime } from '../runtime.js';
 import type { TensorInput } from '../tensor.js';
@@ -219,7 +218,7 @@ export interface SignAgreement {
  * Rejects as model.gradients does.
  */
 export async function signAgreement(model: Sequential, x: TensorInput, y: TensorInput): Promise<SignAgreement[]> {
-  if (!isModel(model)) throw new GradmillError('invalid-argument', `expected a model, got ${show(model)}`);
+  checkModel(model);
   const { weights } = await model.gradients(x, y);
   return weights.flatMap(({ name, shape, data }) => {
     const [layer, part] = name.split('/');

@@ -2,7 +2,7 @@
 // smallest weights, put the rest back to their first values, train again; beside it the same masks over new random values.
 import { GradmillError } from '../errors.js';
 import { checkSignal } from '../fit.js';
-import { isModel, type Sequential } from '../model.js';
+import { checkModel, type Sequential } from '../model.js';
 import { checkOptions, finiteNumber, flag, list, oneOf, pairOf, show, size, wholeNumber } from '../options.js';
 import { toRows, type TensorInput } from '../tensor.js';
 import type { Weight } from '../weights.js';
@@ -243,7 +243,7 @@ class Lottery {
   async #train(round: number, arm: LotteryRound['arm'], masks: readonly Mask[], record: LotteryRecord): Promise<LotteryRound> {
     const { makeModel, settings } = this.#options;
     const model = await makeModel(arm === 'control' ? controlSeed(this.#seed, round) : this.#seed);
-    if (!isModel(model)) throw new GradmillError('invalid-argument', `lotteryTicket: makeModel: expected a model, got ${show(model)}`);
+    checkModel(model, 'lotteryTicket: makeModel: ');
     let kept = false;
     try {
       if (arm === 'ticket' && round > 0 && settings.rewind > 0) model.setWeights((this.#start ??= await record.start()));

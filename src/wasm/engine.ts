@@ -167,7 +167,6 @@ export class WasmEngine implements Engine {
     };
     return new WebAssembly.Instance(this.#module, { host, env: { memory } }).exports as unknown as Exports;
   }
-
 }
 
 /** The module that ships for this host, compiled off the thread. */
