@@ -148,16 +148,16 @@ export async function measure(network: Network, threads: number, seconds: number
   const optimizer = { ...network.optimizer, learningRate: 1e-6 };
   const training = new Training({ ...network, optimizer }, { x, y, rows }, threads);
   const run = training.restart();
-  const time = async (steps: number): Promise<number> => {
+  // Windows grow until they are long: how many steps fill one a few steps do not tell, as to wake a thread takes longer.
+  let [steps, least] = [1, Infinity];
+  const deadline = performance.now() + 1000 * seconds;
+  for (let window = 0; window < LEAST_WINDOWS || performance.now() < deadline; window++) {
     const started = performance.now();
     await run(steps);
-    return (performance.now() - started) / 1000 / steps;
-  };
-  await time(1);
-  const steps = Math.max(1, Math.min(Math.ceil(WINDOW_SECONDS / (await time(2))), training.longest));
-  let least = Infinity;
-  const deadline = performance.now() + 1000 * seconds;
-  for (let window = 0; window < LEAST_WINDOWS || performance.now() < deadline; window++) least = Math.min(least, await time(steps));
+    const took = (performance.now() - started) / 1000;
+    least = Math.min(least, took / steps);
+    if (took < WINDOW_SECONDS) steps = Math.min(2 * steps, training.longest);
+  }
   training.dispose();
   return least;
 }

@@ -255,9 +255,12 @@ export function together(parts: number, threads: number, work: number, transfer:
   return Math.max(...free) + transfer;
 }
 
-/** Seconds of a whole training step. */
+/** Seconds of a whole training step: with helpers, or alone where that is faster, as the engine finds out by trying (team.cpp). */
 export function stepTime(steps: readonly StepWork[], machine: Machine, constants: Constants): number {
-  return steps.reduce((all, step) => all + timeOf(step, machine, constants), 0);
+  const together = steps.reduce((all, step) => all + timeOf(step, machine, constants), 0);
+  if (machine.threads === 1) return together;
+  const alone = steps.reduce((all, step) => all + timeOf({ ...step, parts: [1, 1] }, machine, constants), 0);
+  return Math.min(together, alone);
 }
 
 /**

@@ -53,6 +53,14 @@ struct Step {
   uint16_t rowsMask;
 };
 
+// What team.cpp has found out about batches of a program: whether helpers pay.
+struct Pace {
+  uint32_t from, to;         // instructions of the batches that were counted
+  bool open;                 // alone they are short enough that helpers may cost more than they do
+  uint32_t batches;          // since they were counted first
+  uint64_t together, alone;  // nanoseconds of the fastest in the last trial
+};
+
 struct Program {
   const KernelTable* table;
   char* arena;
@@ -61,6 +69,7 @@ struct Program {
   Step* steps;
   uint32_t instructionCount, stepCount, rows, threads;
   double slice;  // nanoseconds that a part may take where runs take turns with others on their thread; 0 for any
+  Pace pace = {};
 };
 
 struct LoadError {

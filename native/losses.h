@@ -66,12 +66,7 @@ struct TargetRow {
   float smoothing, uniform;
 
   F operator()(size_t j, int count) const {
-    float q[F::lanes];
-    if (t)
-      F::loadPartial(t + j, count).store(q);
-    else
-      for (int lane = 0; lane < F::lanes; lane++) q[lane] = int32_t(j) + lane == label ? 1.0f : 0.0f;
-    const F hot = F::load(q);
+    const F hot = t ? F::loadPartial(t + j, count) : select(eq(laneNumbers(), I::set(label - int32_t(j))), F::set(1.0f), F::zero());
     return smoothing == 0.0f ? hot : firstLanes(F::set(1.0f - smoothing) * hot + F::set(uniform), count);
   }
 };

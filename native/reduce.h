@@ -74,24 +74,25 @@ static inline float sumOf(size_t n, Term term) {
   return total;
 }
 
-// v in the first `count` lanes, zero in the rest.
-GRADMILL_INLINE F firstLanes(F v, int count) {
-  if (count == F::lanes) return v;
-  float lane[F::lanes];
-  v.store(lane);
-  return F::loadPartial(lane, count);
+GRADMILL_INLINE I laneNumbers() {
+  alignas(64) static constexpr int32_t numbers[] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+  return I::load(numbers);
 }
 
+// a in the first `count` lanes, b in the rest.
+GRADMILL_INLINE F firstLanes(F a, int count, F b = F::zero()) {
+  return count == F::lanes ? a : select(lt(toFloat(laneNumbers()), F::set(float(count))), a, b);
+}
+
+// NaN where one is.
 static inline float maxOf(const float* x, size_t n) {
   F most = F::set(x[0]);
-  size_t i = 0;
-  for (; i + F::lanes <= n; i += F::lanes) most = max(most, F::load(x + i));
+  forVectors(n, [&](size_t i, int count) { most = max(most, firstLanes(F::loadPartial(x + i, count), count, most)); });
   float lane[F::lanes];
   most.store(lane);
-  float result = lane[0];
-  for (int j = 1; j < F::lanes; j++) result = lane[j] > result || lane[j] != lane[j] ? lane[j] : result;
-  for (; i < n; i++) result = x[i] > result || x[i] != x[i] ? x[i] : result;
-  return result;
+  for (int half = F::lanes / 2; half > 0; half /= 2)
+    for (int j = 0; j < half; j++) lane[j] = lane[j + half] > lane[j] || lane[j + half] != lane[j + half] ? lane[j + half] : lane[j];
+  return lane[0];
 }
 
 static inline float* floats(const Call& call, int operand) { return static_cast<float*>(call.operands[operand]); }

@@ -84,6 +84,27 @@ describe(`one to four threads (${ran})`, () => {
       expectSameBits('output', other.output, one.output);
     }
   });
+
+  // 4,150 full batches: the second trial of the threads is among them.
+  test('a model whose batches are short enough to be done alone, for as many as are tried twice', async () => {
+    const [rows, columns, batchSize, epochs] = [260, 64, 64, 1040];
+    const random = new Random(1);
+    const x = { data: random.floats(rows * columns), shape: [rows, columns] };
+    const y = random.labels(rows, 10);
+    const life = async (threads: number) => {
+      const layers = [dense({ units: 96, activation: 'relu' }), dense({ units: 10 })];
+      const model = sequential({ inputShape: [columns], seed: 5, layers });
+      model.compile({ optimizer: adam(), loss: 'softmaxCrossEntropy', threads });
+      const { loss } = await model.fit(x, y, { epochs, batchSize });
+      return { loss, weights: model.weights };
+    };
+    const [one, ...others] = await Promise.all([1, 2, 4].map(life));
+    expect(one.loss.at(-1)).toBeLessThan(one.loss[0] / 100);
+    for (const other of others) {
+      expect(other.loss).toEqual(one.loss);
+      one.weights.forEach(({ name, data }, i) => expectSameBits(name, other.weights[i].data, data));
+    }
+  });
 });
 
 describe(`a part alone and inside the whole (${ran})`, () => {

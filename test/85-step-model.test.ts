@@ -105,6 +105,13 @@ describe('threads', () => {
     expect(waits({ ...product(12, 16, 500), parts: [2, 1] }, 2)).toBeCloseTo((4 / 2) * 500 * (6 + 16) * crossing, 15);
   });
 
+  test('are used where they pay', () => {
+    const step: StepWork = { ...product(24, 16, 500), parts: [2, 1] };
+    const seconds = (transfer: number, threads = 2) => stepTime([step, step], machine(threads), { ...constants, transfer });
+    expect(seconds(0)).toBeCloseTo(2 * timeOf(product(12, 16, 500), machine(1), constants), 12);
+    expect(seconds(1)).toBeCloseTo(2 * timeOf({ ...step, parts: [1, 1] }, machine(1), constants), 12);
+  });
+
   test('limits of more of them: all grow, or the last cache and memory stay', () => {
     const two = limitsOf(2);
     const shared = scaledLimits(two, 8, 'shared');
