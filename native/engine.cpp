@@ -130,7 +130,7 @@ double cost(const Step& step, const KernelTable& table) {
     case op_layerNormalizationGradient:
       return m * n * 0.6;
     case op_dropout:
-      return m * n * 5;
+      return m * n * 2;
     case op_updateStatistics:
       return n * 0.5;
     case op_adam:
@@ -147,7 +147,7 @@ double cost(const Step& step, const KernelTable& table) {
     case op_randomUniform:
     case op_randomNormal:
     case op_randomTruncatedNormal:
-      return m * 5;
+      return m * 2;
     case op_orthogonalize:
       return m * n * (m < n ? m : n) / 8;
     case op_statistics:

@@ -7,40 +7,75 @@
 namespace gradmill {
 namespace {
 
-struct Block {
-  uint32_t word[4];
-};
+// Blocks drawn side by side, a lane each, lie this far apart: transposed, theirs and those between are in order.
+constexpr int stride = F::lanes / 4;
 
-static inline Block philox(uint64_t counter, uint32_t attempt, uint32_t stream, const uint32_t* seed) {
-  uint32_t c0 = uint32_t(counter), c1 = uint32_t(counter >> 32), c2 = attempt, c3 = stream, k0 = seed[0], k1 = seed[1];
+// Of the blocks counter + lane·stride the four words.
+static inline void philox(uint64_t counter, uint32_t attempt, uint32_t stream, const uint32_t* seed, I (&word)[4]) {
+  int32_t low[F::lanes], high[F::lanes];
+  for (int lane = 0; lane < F::lanes; lane++) {
+    const uint64_t at = counter + uint64_t(lane) * stride;
+    low[lane] = int32_t(uint32_t(at)), high[lane] = int32_t(uint32_t(at >> 32));
+  }
+  I c0 = I::load(low), c1 = I::load(high), c2 = I::set(int32_t(attempt)), c3 = I::set(int32_t(stream));
+  uint32_t k0 = seed[0], k1 = seed[1];
   for (int round = 0; round < 10; round++) {
-    const uint64_t p0 = uint64_t(0xD2511F53u) * c0, p1 = uint64_t(0xCD9E8D57u) * c2;
-    c0 = uint32_t(p1 >> 32) ^ c1 ^ k0;
-    c2 = uint32_t(p0 >> 32) ^ c3 ^ k1;
-    c1 = uint32_t(p1);
-    c3 = uint32_t(p0);
+    I low0, high0, low1, high1;
+    multiplyWide(c0, 0xD2511F53u, low0, high0);
+    multiplyWide(c2, 0xCD9E8D57u, low1, high1);
+    c0 = high1 ^ c1 ^ I::set(int32_t(k0));
+    c2 = high0 ^ c3 ^ I::set(int32_t(k1));
+    c1 = low1;
+    c3 = low0;
     k0 += 0x9E3779B9u;
     k1 += 0xBB67AE85u;
   }
-  return {{c0, c1, c2, c3}};
+  word[0] = c0, word[1] = c1, word[2] = c2, word[3] = c3;
 }
 
 // In [0, 1), 24 bits.
-static inline float unit(uint32_t word) { return float(int32_t(word >> 8)) * 0x1p-24f; }
+static inline F unit(I word) { return toFloat(shiftRightArithmetic<8>(word) & I::set(0xFFFFFF)) * F::set(0x1p-24f); }
 
 // Streams above any tensor's; dropout's, which src/plan.ts gives out, count from 2³¹.
 constexpr uint32_t shuffleStream = 0xFFFFFFFFu;
 
-// F::lanes blocks of four standard normals: z[w][lane] is element 4·(block + lane) + w. Box–Muller on word pairs.
-static inline void normals(uint64_t block, uint32_t attempt, uint32_t stream, const uint32_t* seed, F (&z)[4]) {
-  float u[4][F::lanes];
-  for (int lane = 0; lane < F::lanes; lane++) {
-    const Block b = philox(block + lane, attempt, stream, seed);
-    for (int w = 0; w < 4; w++) u[w][lane] = unit(b.word[w]);
+// Element i is word i mod 4 of block i / 4. draw(counter, four) makes of a call of philox four vectors of numbers; body(i, count, v)
+// has them in order. The range begins with a block.
+template <class Draw, class Body>
+GRADMILL_INLINE void forDrawn(Range at, Draw draw, Body body) {
+  for (size_t start = at.begin; start < at.end; start += F::lanes * F::lanes) {
+    F square[F::lanes];
+    for (int b = 0; b < stride; b++) {
+      F four[4];
+      draw(start / 4 + b, four);
+      for (int w = 0; w < 4; w++) square[4 * b + w] = four[w];
+    }
+    transpose(square);
+    const size_t left = at.end - start;
+    if (left >= F::lanes * F::lanes)
+      for (int v = 0; v < F::lanes; v++) body(start + v * F::lanes, F::lanes, square[v]);
+    else
+      forVectors(left, [&](size_t i, int count) { body(start + i, count, square[i / F::lanes]); });
   }
+}
+
+template <class Body>
+GRADMILL_INLINE void forWords(Range at, uint32_t attempt, uint32_t stream, const uint32_t* seed, Body body) {
+  const auto draw = [&](uint64_t counter, F(&four)[4]) {
+    I word[4];
+    philox(counter, attempt, stream, seed, word);
+    for (int w = 0; w < 4; w++) four[w] = asFloat(word[w]);
+  };
+  forDrawn(at, draw, [&](size_t i, int count, F v) { body(i, count, asInt(v)); });
+}
+
+// Standard normals by Box–Muller on pairs of words.
+static inline void normals(uint64_t counter, uint32_t attempt, uint32_t stream, const uint32_t* seed, F (&z)[4]) {
+  I word[4];
+  philox(counter, attempt, stream, seed, word);
   for (int pair = 0; pair < 2; pair++) {
     // 1 − u lies in (0, 1]: its logarithm is finite.
-    const F radius = sqrt(F::set(-2.0f) * log(F::set(1.0f) - F::load(u[2 * pair]))), turn = F::load(u[2 * pair + 1]);
+    const F radius = sqrt(F::set(-2.0f) * log(F::set(1.0f) - unit(word[2 * pair]))), turn = unit(word[2 * pair + 1]);
     z[2 * pair] = radius * cos2pi(turn);
     z[2 * pair + 1] = radius * sin2pi(turn);
   }
@@ -49,36 +84,28 @@ static inline void normals(uint64_t block, uint32_t attempt, uint32_t stream, co
 // y = mean + standardDeviation·z over the part; accept(z) says which lanes may stay.
 template <class Accept>
 static inline void fillNormal(const Call& call, uint32_t part, uint32_t parts, Accept accept) {
-  constexpr size_t grain = 4 * F::lanes;
-  const Range at = share(call.m, 4 * virtualLanes, part, parts);
   const F mean = F::set(immediateFloat(call, 1)), deviation = F::set(immediateFloat(call, 2));
-  const uint32_t* seed = static_cast<const uint32_t*>(call.operands[1]);
+  const uint32_t stream = call.immediates[0], *seed = static_cast<const uint32_t*>(call.operands[1]);
   float* y = floats(call, 0);
-  for (size_t start = at.begin; start < at.end; start += grain) {
-    F z[4];
-    normals(start / 4, 0, call.immediates[0], seed, z);
+  const auto draw = [&](uint64_t counter, F(&z)[4]) {
+    normals(counter, 0, stream, seed, z);
     for (uint32_t attempt = 1; !all(accept(z[0]) & accept(z[1]) & accept(z[2]) & accept(z[3])); attempt++) {
       F again[4];
-      normals(start / 4, attempt, call.immediates[0], seed, again);
+      normals(counter, attempt, stream, seed, again);
       for (int w = 0; w < 4; w++) z[w] = select(accept(z[w]), z[w], again[w]);
     }
-    float values[4][F::lanes];
-    for (int w = 0; w < 4; w++) (mean + deviation * z[w]).store(values[w]);
-    for (size_t i = 0; i < grain && start + i < at.end; i++) y[start + i] = values[i % 4][i / 4];
-  }
+  };
+  forDrawn(share(call.m, virtualLanes, part, parts), draw,
+           [&](size_t i, int count, F z) { (mean + deviation * z).storePartial(y + i, count); });
 }
 
 namespace ops {
 
 static void randomUniform(const Call& call, uint32_t part, uint32_t parts, char*) {
-  const Range at = share(call.m, virtualLanes, part, parts);
-  const float low = immediateFloat(call, 1), width = immediateFloat(call, 2) - low;
-  const uint32_t* seed = static_cast<const uint32_t*>(call.operands[1]);
+  const F low = F::set(immediateFloat(call, 1)), width = F::set(immediateFloat(call, 2)) - low;
   float* y = floats(call, 0);
-  for (size_t start = at.begin; start < at.end; start += 4) {
-    const Block b = philox(start / 4, 0, call.immediates[0], seed);
-    for (size_t i = 0; i < 4 && start + i < at.end; i++) y[start + i] = low + width * unit(b.word[i]);
-  }
+  forWords(share(call.m, virtualLanes, part, parts), 0, call.immediates[0], static_cast<const uint32_t*>(call.operands[1]),
+           [&](size_t i, int count, I word) { (low + width * unit(word)).storePartial(y + i, count); });
 }
 
 static void randomNormal(const Call& call, uint32_t part, uint32_t parts, char*) {
@@ -91,18 +118,16 @@ static void randomTruncatedNormal(const Call& call, uint32_t part, uint32_t part
 
 // The step takes the place of the attempts: a training step's mask differs from the last one's, in every plan alike.
 static void dropout(const Call& call, uint32_t part, uint32_t parts, char*) {
-  const Range at = share(size_t(call.m) * call.n, virtualLanes, part, parts);
-  const float *x = floats(call, 0), rate = immediateFloat(call, 1), scale = 1.0f / (1.0f - rate);
+  const F rate = F::set(immediateFloat(call, 1)), scale = F::set(1.0f) / (F::set(1.0f) - rate), zero = F::zero();
   const uint32_t* seed = static_cast<const uint32_t*>(call.operands[1]);
   const uint32_t step = uint32_t(uint64_t(static_cast<const double*>(call.operands[2])[10]));
+  const float* x = floats(call, 0);
   float *y = floats(call, 3), *mask = floats(call, 4);
-  for (size_t start = at.begin; start < at.end; start += 4) {
-    const Block b = philox(start / 4, step, call.immediates[0], seed);
-    for (size_t i = 0; i < 4 && start + i < at.end; i++) {
-      mask[start + i] = unit(b.word[i]) < rate ? 0.0f : scale;
-      y[start + i] = x[start + i] * mask[start + i];
-    }
-  }
+  forWords(share(size_t(call.m) * call.n, virtualLanes, part, parts), step, call.immediates[0], seed, [&](size_t i, int count, I word) {
+    const F kept = select(lt(unit(word), rate), zero, scale);
+    kept.storePartial(mask + i, count);
+    (F::loadPartial(x + i, count) * kept).storePartial(y + i, count);
+  });
 }
 
 static void dropoutGradient(const Call& call, uint32_t part, uint32_t parts, char*) {
@@ -119,11 +144,13 @@ static void shuffle(const Call& call, uint32_t, uint32_t, char*) {
   uint32_t* order = static_cast<uint32_t*>(feed.data);
   uint32_t* state = static_cast<uint32_t*>(call.operands[0]);
   for (uint64_t i = 0; i < feed.rows; i++) order[i] = uint32_t(i);
-  Block b = {};
+  constexpr size_t together = F::lanes * F::lanes;
+  int32_t drawn[together];
   for (uint64_t i = feed.rows; i > 1; i--) {
-    const uint64_t drawn = feed.rows - i;
-    if (drawn % 4 == 0) b = philox(drawn / 4, state[2], shuffleStream, state);
-    const uint64_t j = (b.word[drawn % 4] * i) >> 32;
+    const size_t at = size_t(feed.rows - i), first = at - at % together;
+    if (at == first)
+      forWords({first, first + together}, state[2], shuffleStream, state, [&](size_t word, int, I v) { v.store(drawn + (word - first)); });
+    const uint64_t j = (uint32_t(drawn[at - first]) * i) >> 32;
     const uint32_t last = order[i - 1];
     order[i - 1] = order[j];
     order[j] = last;

@@ -114,6 +114,14 @@ GRADMILL_INLINE F asFloat(I a) { return {_mm_castsi128_ps(a.v)}; }
 GRADMILL_INLINE I asInt(F a) { return {_mm_castps_si128(a.v)}; }
 GRADMILL_INLINE F toFloat(I a) { return {_mm_cvtepi32_ps(a.v)}; }
 
+// The 64-bit products of unsigned numbers.
+GRADMILL_INLINE void multiplyWide(I a, uint32_t b, I& low, I& high) {
+  const __m128i factor = _mm_set1_epi32(int32_t(b)), first = _mm_set1_epi64x(0xFFFFFFFF);
+  const __m128i even = _mm_mul_epu32(a.v, factor), odd = _mm_mul_epu32(_mm_srli_epi64(a.v, 32), factor);
+  low = {_mm_or_si128(_mm_and_si128(first, even), _mm_slli_epi64(odd, 32))};
+  high = {_mm_or_si128(_mm_srli_epi64(even, 32), _mm_andnot_si128(first, odd))};
+}
+
 // maxps returns its second operand when the comparison is false, so a NaN there passes through.
 GRADMILL_INLINE F atLeast(F bound, F x) { return {_mm_max_ps(bound.v, x.v)}; }
 GRADMILL_INLINE F atMost(F bound, F x) { return {_mm_min_ps(bound.v, x.v)}; }
@@ -193,6 +201,13 @@ GRADMILL_INLINE I shiftRightArithmetic(I a) {
 GRADMILL_INLINE F asFloat(I a) { return {_mm256_castsi256_ps(a.v)}; }
 GRADMILL_INLINE I asInt(F a) { return {_mm256_castps_si256(a.v)}; }
 GRADMILL_INLINE F toFloat(I a) { return {_mm256_cvtepi32_ps(a.v)}; }
+
+GRADMILL_INLINE void multiplyWide(I a, uint32_t b, I& low, I& high) {
+  const __m256i factor = _mm256_set1_epi32(int32_t(b));
+  const __m256i even = _mm256_mul_epu32(a.v, factor), odd = _mm256_mul_epu32(_mm256_srli_epi64(a.v, 32), factor);
+  low = {_mm256_blend_epi32(even, _mm256_slli_epi64(odd, 32), 0xAA)};
+  high = {_mm256_blend_epi32(_mm256_srli_epi64(even, 32), odd, 0xAA)};
+}
 
 // maxps returns its second operand when the comparison is false, so a NaN there passes through.
 GRADMILL_INLINE F atLeast(F bound, F x) { return {_mm256_max_ps(bound.v, x.v)}; }
@@ -280,6 +295,13 @@ GRADMILL_INLINE I shiftRightArithmetic(I a) {
 GRADMILL_INLINE F asFloat(I a) { return {_mm512_castsi512_ps(a.v)}; }
 GRADMILL_INLINE I asInt(F a) { return {_mm512_castps_si512(a.v)}; }
 GRADMILL_INLINE F toFloat(I a) { return {_mm512_cvtepi32_ps(a.v)}; }
+
+GRADMILL_INLINE void multiplyWide(I a, uint32_t b, I& low, I& high) {
+  const __m512i factor = _mm512_set1_epi32(int32_t(b));
+  const __m512i even = _mm512_mul_epu32(a.v, factor), odd = _mm512_mul_epu32(_mm512_srli_epi64(a.v, 32), factor);
+  low = {_mm512_mask_blend_epi32(0xAAAA, even, _mm512_slli_epi64(odd, 32))};
+  high = {_mm512_mask_blend_epi32(0xAAAA, _mm512_srli_epi64(even, 32), odd)};
+}
 
 // maxps returns its second operand when the comparison is false, so a NaN there passes through.
 GRADMILL_INLINE F atLeast(F bound, F x) { return {_mm512_max_ps(bound.v, x.v)}; }
@@ -381,6 +403,14 @@ GRADMILL_INLINE F asFloat(I a) { return {vreinterpretq_f32_s32(a.v)}; }
 GRADMILL_INLINE I asInt(F a) { return {vreinterpretq_s32_f32(a.v)}; }
 GRADMILL_INLINE F toFloat(I a) { return {vcvtq_f32_s32(a.v)}; }
 
+GRADMILL_INLINE void multiplyWide(I a, uint32_t b, I& low, I& high) {
+  const uint32x4_t from = vreinterpretq_u32_s32(a.v);
+  const int32x4_t first = vreinterpretq_s32_u64(vmull_u32(vget_low_u32(from), vdup_n_u32(b)));
+  const int32x4_t second = vreinterpretq_s32_u64(vmull_u32(vget_high_u32(from), vdup_n_u32(b)));
+  low = {vuzp1q_s32(first, second)};
+  high = {vuzp2q_s32(first, second)};
+}
+
 // Not vmaxq: it orders -0 below +0, which x86 does not.
 GRADMILL_INLINE F atLeast(F bound, F x) { return {vbslq_f32(vcgtq_f32(bound.v, x.v), bound.v, x.v)}; }
 GRADMILL_INLINE F atMost(F bound, F x) { return {vbslq_f32(vcltq_f32(bound.v, x.v), bound.v, x.v)}; }
@@ -466,6 +496,13 @@ GRADMILL_INLINE I shiftRightArithmetic(I a) {
 GRADMILL_INLINE F asFloat(I a) { return {a.v}; }
 GRADMILL_INLINE I asInt(F a) { return {a.v}; }
 GRADMILL_INLINE F toFloat(I a) { return {wasm_f32x4_convert_i32x4(a.v)}; }
+
+GRADMILL_INLINE void multiplyWide(I a, uint32_t b, I& low, I& high) {
+  const v128_t factor = wasm_i32x4_splat(int32_t(b));
+  const v128_t first = wasm_u64x2_extmul_low_u32x4(a.v, factor), second = wasm_u64x2_extmul_high_u32x4(a.v, factor);
+  low = {wasm_i32x4_shuffle(first, second, 0, 2, 4, 6)};
+  high = {wasm_i32x4_shuffle(first, second, 1, 3, 5, 7)};
+}
 
 // pmax(a, b) is b > a ? b : a: with the operands turned round a NaN in x passes through, as with maxps.
 GRADMILL_INLINE F atLeast(F bound, F x) { return {wasm_f32x4_pmax(x.v, bound.v)}; }
