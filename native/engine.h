@@ -53,12 +53,13 @@ struct Step {
   uint16_t rowsMask;
 };
 
-// What team.cpp has found out about batches of a program: whether helpers pay.
+// What team.cpp has found out about batches of a program.
 struct Pace {
-  uint32_t from, to;         // instructions of the batches that were counted
-  bool open;                 // alone they are short enough that helpers may cost more than they do
-  uint32_t batches;          // since they were counted first
-  uint64_t together, alone;  // nanoseconds of the fastest in the last trial
+  uint32_t from, to;         // instructions of the batches that are counted
+  bool open;                 // they are short enough that helpers may cost more than they do
+  bool helped;               // but for those of a trial
+  uint32_t turn, period;     // a trial begins every `period` batches, and `turn` of them ago
+  uint64_t together, alone;  // nanoseconds of the fastest in a trial
 };
 
 struct Program {

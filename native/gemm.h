@@ -18,6 +18,8 @@ namespace gradmill {
 namespace {
 
 constexpr int mr = gemmRows, nr = gemmVectors * F::lanes;
+// A wider tile, for products whose columns it divides; 0 where there is none.
+constexpr int wideVectors = F::lanes == 16 ? 4 : 0, wideColumns = wideVectors * F::lanes;
 // A panel of b (kc·nr floats) takes most of L1 while mc rows of a pass it, and those, packed, a third of L2: a neighbour on
 // the same core has the rest. Tiles of 16 lanes take so long that a panel from L2 comes in time, and longer sums save passes over c.
 constexpr size_t kc = F::lanes == 16 ? 1024 : 400, mc = (F::lanes == 16 ? 6 : 16) * mr, nc = 1024;
@@ -249,11 +251,11 @@ struct Packing {
 // a power of two apart share a set of L1.
 template <int R, size_t width>
 static inline void prefetchTile(const float* c, size_t ldc) {
+  constexpr size_t step = width > 48 ? 16 : width - 1;
 #pragma GCC unroll 32
-  for (int i = 0; i < R; i++) {
-    __builtin_prefetch(c + i * ldc, 0, 2);
-    __builtin_prefetch(c + i * ldc + width - 1, 0, 2);
-  }
+  for (int i = 0; i < R; i++)
+#pragma GCC unroll 4
+    for (size_t j = 0; j < width; j += step) __builtin_prefetch(c + i * ldc + j, 0, 2);
 }
 
 // One block of c on one thread, by register tiles of R rows and V vectors. The epilogue is called as
@@ -422,7 +424,9 @@ static void thinRows(const GemmArguments& g, const Epilogue& epilogue) {
 // Ways through a product, which differ in speed alone.
 enum class Path { column, thinTransposed, thinRows, turned, wide, blocked };
 constexpr size_t thinTransposedMost = 4, thinRowsMost = vectorRegisters / 8;
-constexpr int wideRows = fusedMultiplyAdd ? 6 : 5, wideVectors = 4;
+constexpr int wideRows = fusedMultiplyAdd ? 6 : 5;
+
+static bool farApart(size_t stride) { return stride % 1024 == 0; }  // such rows share a set of L1
 
 static Path pathOf(const GemmArguments& g) {
   if (g.alpha != 1.0f) return Path::blocked;  // where a is packed it is scaled
@@ -433,14 +437,14 @@ static Path pathOf(const GemmArguments& g) {
     // To pack b would take longer than the product.
     if (g.m <= thinTransposedMost) return Path::thinTransposed;
     // b's rows are many and long, a's few: the transpose of the product needs neither packed, and turns c around instead of b.
-    const bool farApart = g.ldb % 1024 == 0;  // rows of b share a set of L1
-    const bool turns = g.m <= g.k && (g.m <= 128 || !farApart) && (g.m > F::lanes || g.k >= 256);
+    const bool turns = g.m <= g.k && (g.m <= 128 || !farApart(g.ldb)) && (g.m > F::lanes || g.k >= 256);
     return turnsC && turns ? Path::turned : Path::blocked;
   }
+  // Pairs of whole lines of c side by side, from operands in place, but where a's lie so that it must be packed.
+  if (columnsOfTile(g.n, nr, wideColumns) == wideColumns && g.m >= 16 && (g.k <= 32 || !g.transposeA || !farApart(g.lda)))
+    return Path::wide;
   // Columns of c that fill no register tiles, and more rows, along which a lies as b does: so rows fill the lanes.
   if (turnsC && g.transposeA && g.n % nr != 0 && g.m >= 2 * g.n && (g.k >= 32 || g.n <= nr)) return Path::turned;
-  // Of a few terms it is c that takes time: its lines are written four side by side.
-  if (F::lanes == 16 && g.k <= 4 && g.m > 4 && g.n >= 256 && g.n % (wideVectors * F::lanes) == 0) return Path::wide;
   return !g.transposeA && g.m <= thinRowsMost ? Path::thinRows : Path::blocked;
 }
 
@@ -448,6 +452,12 @@ static Path pathOf(const GemmArguments& g) {
 static Packing packingOf(const GemmArguments& g) {
   const bool packsA = g.k > 64 && (g.transposeA ? g.n >= 8 * size_t(nr) && g.m >= 4 * mr : g.n >= 16 * size_t(nr) && g.m >= 8 * mr);
   return {packsA || g.alpha != 1.0f, g.transposeB || g.m >= 8 * mr};
+}
+
+// Wide tiles use more of b's row at a time: it stays in place where its rows spread over L1, or are used a few times and lie in L2.
+static inline Packing packingOfWide(const GemmArguments& g) {
+  if (g.transposeA) return {false, g.n >= 256};
+  return {false, farApart(g.ldb) ? g.m >= 32 : g.m >= 256 && g.k * g.n >= 1 << 18};
 }
 
 static GemmArguments turned(const GemmArguments& g) {
@@ -495,7 +505,7 @@ static void gemm(const GemmArguments& given, char* scratch, const Epilogue& epil
       }
       return;
     case Path::wide:
-      if constexpr (F::lanes == 16) inBlocks<wideRows, wideVectors, false>(g, {false, false}, scratch, epilogue);
+      if constexpr (wideVectors > 0) inBlocks<wideRows, wideVectors, false>(g, packingOfWide(g), scratch, epilogue);
       return;
     case Path::blocked:
       return inBlocks<mr, gemmVectors, false>(g, packingOf(g), scratch, epilogue);

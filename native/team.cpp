@@ -65,38 +65,49 @@ void callHelpers(Crew& crew) {
   if (sleeping) wakeAll(&team.calls);
 }
 
-// Of what one core wrote the next has to wait, and how long depends on where the host has put them: short batches may be done
-// sooner alone. So the leader tries, again and again: `trial` batches with helpers, as many without, and on as the faster ones.
-constexpr uint32_t trial = 16, period = 4096;
+// What one core wrote another waits for, and how long depends on where the host has put them: short batches may be done sooner
+// alone. So the leader tries, again and again: `trial` of them with helpers, as many without, and on as the faster ones. The longer
+// one way has been the faster, the rarer the trials.
+constexpr uint32_t trial = 8, shortestPeriod = 128, longestPeriod = 4096;
 constexpr double longBatch = 1e6;  // nanoseconds on one thread, beyond which helpers always pay
 
 // The pace that the job's next batch is counted in; null for those that are no measure, which go with helpers.
 Pace* paceOf(const Job& job) {
   const Run& run = job.run;
   Program& program = *job.program;
-  if (program.threads < 2 || run.batch != program.rows || run.rowCount - job.position < run.batch) return nullptr;
-  if (turnAt(run, job.position).watched) return nullptr;
+  if (program.threads < 2 || (program.rows && run.batch != program.rows)) return nullptr;
+  if (run.rowCount - job.position < run.batch || turnAt(run, job.position).watched) return nullptr;
   Pace& pace = program.pace;
   if (pace.from != run.from || pace.to != run.to)
-    pace = {run.from, run.to, estimate(program, run.from, run.to, run.batch) < longBatch, 0, 0, 0};
+    pace = {run.from, run.to, estimate(program, run.from, run.to, run.batch) < longBatch, true, 0, shortestPeriod, 0, 0};
   return pace.open ? &pace : nullptr;
+}
+
+void count(Pace& pace, uint64_t time) {
+  const uint32_t turn = pace.turn++;
+  if (turn < 2 * trial) {
+    uint64_t& fastest = turn < trial ? pace.together : pace.alone;
+    // The first half wakes helpers, or finds its data in their caches.
+    if (turn % trial < trial / 2) time = ~uint64_t(0);
+    if (turn % trial == 0 || time < fastest) fastest = time;
+  }
+  if (turn == 2 * trial - 1) {
+    const bool pays = pace.together < pace.alone;
+    pace.period = pays != pace.helped ? shortestPeriod : pace.period < longestPeriod ? 2 * pace.period : longestPeriod;
+    pace.helped = pays;
+  }
+  if (pace.turn == pace.period) pace.turn = 0;
 }
 
 bool advance(Job& job, Member& self) {
   ControlBlock* control = reinterpret_cast<ControlBlock*>(job.program->arena);
   if (__atomic_load_n(&control->cancel, __ATOMIC_ACQUIRE) || __atomic_load_n(&job.abandon, __ATOMIC_ACQUIRE)) return false;
   Pace* pace = paceOf(job);
-  const uint32_t turn = pace ? pace->batches++ % period : period;
-  const bool trying = turn < 2 * trial;
-  const bool helped = job.program->threads > 1 && (!pace || (trying ? turn < trial : pace->together < pace->alone));
-  const uint64_t began = trying ? now() : 0;
+  const bool tried = pace && pace->turn < 2 * trial;
+  const bool helped = job.program->threads > 1 && (!pace || (tried ? pace->turn < trial : pace->helped));
+  const uint64_t began = tried ? now() : 0;
   if (!runBatch(*job.program, job.run, job.position, helped ? &self.crew : nullptr, self.scratch, &job.abandon)) return false;
-  if (trying) {
-    uint64_t& fastest = helped ? pace->together : pace->alone;
-    // The first half wakes helpers, or finds its data in their caches.
-    const uint64_t time = turn % trial < trial / 2 ? ~uint64_t(0) : now() - began;
-    if (time < fastest || turn % trial == 0) fastest = time;
-  }
+  if (pace) count(*pace, tried ? now() - began : 0);
   job.position += job.run.batch;
   return job.position < job.run.rowCount;
 }
