@@ -109,12 +109,18 @@ describe(`products (${ran})`, () => {
       [17, 256, k],
       [100, 1088, k],
     ]),
+    // Wide tiles: over two blocks of k; b in place, and packed for its many rows or its size.
+    [18, 64, 1030],
+    [16, 320, 70],
+    [40, 1024, 70],
+    [256, 512, 513],
   ];
   test.each(large)('%i × %i × %i, across blocks', (m, n, k) => {
     const random = new Random(m * n + k);
     for (const transposed of transposes) {
       check({ m, n, k, ...transposed, ...plain }, random);
       check({ m, n, k, ...transposed, alpha: -0.3, beta: 1, gaps: [3, 1, 2], shift: 1 }, random);
+      check({ m, n, k, ...transposed, alpha: 1, beta: 1, gaps: [1, 2, 3], shift: 3 }, random);
     }
   });
 });

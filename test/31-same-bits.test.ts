@@ -147,6 +147,8 @@ describe(`a part alone and inside the whole (${ran})`, () => {
       [120, 70, 530],
       [300, 1, 90],
       [64, 1030, 33],
+      [40, 1024, 70],
+      [70, 320, 130],
       [13, 320, 3],
     ])
       // prettier-ignore
