@@ -424,7 +424,7 @@ static void thinRows(const GemmArguments& g, const Epilogue& epilogue) {
 // Ways through a product, which differ in speed alone.
 enum class Path { column, thinTransposed, thinRows, turned, wide, blocked };
 constexpr size_t thinTransposedMost = 4, thinRowsMost = vectorRegisters / 8;
-constexpr int wideRows = fusedMultiplyAdd ? 6 : 5;
+constexpr int wideRows = 6;
 
 static bool farApart(size_t stride) { return stride % 1024 == 0; }  // such rows share a set of L1
 
