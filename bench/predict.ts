@@ -148,15 +148,19 @@ export async function measure(network: Network, threads: number, seconds: number
   const optimizer = { ...network.optimizer, learningRate: 1e-6 };
   const training = new Training({ ...network, optimizer }, { x, y, rows }, threads);
   const run = training.restart();
-  // Windows grow until they are long: how many steps fill one a few steps do not tell, as to wake a thread takes longer.
   let [steps, least] = [1, Infinity];
   const deadline = performance.now() + 1000 * seconds;
-  for (let window = 0; window < LEAST_WINDOWS || performance.now() < deadline; window++) {
+  for (let windows = 0; windows < LEAST_WINDOWS || performance.now() < deadline;) {
     const started = performance.now();
     await run(steps);
     const took = (performance.now() - started) / 1000;
+    // How many steps fill a window a few do not tell, as to wake a thread takes longer.
+    if (took < WINDOW_SECONDS && steps < training.longest) {
+      steps = Math.min(2 * steps, training.longest);
+      continue;
+    }
+    windows++;
     least = Math.min(least, took / steps);
-    if (took < WINDOW_SECONDS) steps = Math.min(2 * steps, training.longest);
   }
   training.dispose();
   return least;

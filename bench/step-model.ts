@@ -255,12 +255,15 @@ export function together(parts: number, threads: number, work: number, transfer:
   return Math.max(...free) + transfer;
 }
 
-/** Seconds of a whole training step: with helpers, or alone where that is faster, as the engine finds out by trying (team.cpp). */
+/** The engine tries short steps alone, and goes on as is faster (team.cpp). */
+const SHORT_STEP = 2.5e-4;
+
+/** Seconds of a whole training step. */
 export function stepTime(steps: readonly StepWork[], machine: Machine, constants: Constants): number {
   const together = steps.reduce((all, step) => all + timeOf(step, machine, constants), 0);
   if (machine.threads === 1) return together;
   const alone = steps.reduce((all, step) => all + timeOf({ ...step, parts: [1, 1] }, machine, constants), 0);
-  return Math.min(together, alone);
+  return alone < SHORT_STEP ? Math.min(together, alone) : together;
 }
 
 /**

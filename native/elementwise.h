@@ -94,8 +94,7 @@ static void fill(const Call& call, uint32_t part, uint32_t parts, char*) {
 // The part's block of c, with the epilogue that the instruction asks for.
 static void gemm(const Call& call, uint32_t part, uint32_t, char* scratch) {
   const uint32_t gridRows = call.grid & 0xFFFF, gridColumns = call.grid >> 16;
-  const Range rows = share(call.m, mr, part / gridColumns, gridRows);
-  const Range columns = share(call.n, columnsOfTile(call.n, nr, wideColumns), part % gridColumns, gridColumns);
+  const Range rows = share(call.m, mr, part / gridColumns, gridRows), columns = share(call.n, nr, part % gridColumns, gridColumns);
   const bool transposeA = call.immediates[0] & 1, transposeB = call.immediates[0] & 2;
   const size_t lda = transposeA ? call.m : call.k, ldb = transposeB ? call.k : call.n, ldc = call.n;
   const size_t corner = rows.begin * ldc + columns.begin;

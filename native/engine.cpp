@@ -172,15 +172,14 @@ constexpr double openingCost = 2000;  // nanoseconds to hand a step to the crew 
 // what it reads that another thread wrote. Threads that always have the same columns find their weights where they left them.
 uint32_t gemmGrid(const KernelTable& table, const Step& step, uint32_t threads) {
   const uint32_t rowTiles = (step.dims[0] + table.gemmRows - 1) / table.gemmRows;
-  const uint32_t width = columnsOfTile(step.dims[1], table.gemmColumns, table.gemmWideColumns);
-  const uint32_t columnTiles = (step.dims[1] + width - 1) / width;
+  const uint32_t columnTiles = (step.dims[1] + table.gemmColumns - 1) / table.gemmColumns;
   const bool transposeA = step.call.immediates[0] & 1;
   // Nanoseconds a float: to write it; to pack it; to have it from another core's cache, as every second one may be. And a row that two
   // threads write along: their prefetchers take from each other.
   constexpr double written = 0.075, packed = 0.15, foreign = 0.12, sharedRow = 90;
   const double m = step.dims[0], n = step.dims[1], k = step.dims[2];
   const double depth = k > table.gemmDepth ? table.gemmDepth : k;
-  const double tile = double(table.gemmRows) * width * (k / table.speed + written);
+  const double tile = double(table.gemmRows) * table.gemmColumns * (k / table.speed + written);
   uint32_t best = 1 | 1 << 16;
   double least = rowTiles * columnTiles * tile;
   // One part a thread, so that each finds its own again; two where a thread that is held up would cost more.
@@ -189,10 +188,10 @@ uint32_t gemmGrid(const KernelTable& table, const Step& step, uint32_t threads) 
     for (uint32_t columns = 1; columns <= columnTiles && rows * columns <= most; columns++) {
       if (rows * columns == 1) continue;
       const double deepRows = (rowTiles + rows - 1) / rows, deepColumns = (columnTiles + columns - 1) / columns;
-      const double packing = deepColumns * width * k * packed + (transposeA ? deepRows * table.gemmRows * k * packed : 0);
+      const double packing = deepColumns * table.gemmColumns * k * packed + (transposeA ? deepRows * table.gemmRows * k * packed : 0);
       const double shared = (rows > 1 ? k * n + (transposeA ? m * n : 0) : 0) + (columns > 1 ? m * k : 0);
       const double rounds = (rows * columns + threads - 1) / threads;
-      const bool rowwise = deepColumns * width * depth <= rowwiseBlock;
+      const bool rowwise = deepColumns * table.gemmColumns * depth <= rowwiseBlock;
       const double meeting = columns > 1 && rowwise ? deepRows * table.gemmRows * sharedRow : 0;
       const double total = rounds * (deepRows * deepColumns * tile + packing) + shared * foreign + meeting + openingCost + 100.0 * rounds;
       if (total < least) least = total, best = rows | columns << 16;
@@ -209,8 +208,7 @@ void slice(const Program& program, Step& step) {
   if (step.op != op_gemm) return;
   const KernelTable& table = *program.table;
   const uint32_t rowTiles = (step.dims[0] + table.gemmRows - 1) / table.gemmRows;
-  const uint32_t width = columnsOfTile(step.dims[1], table.gemmColumns, table.gemmWideColumns);
-  const uint32_t columnTiles = (step.dims[1] + width - 1) / width;
+  const uint32_t columnTiles = (step.dims[1] + table.gemmColumns - 1) / table.gemmColumns;
   const uint32_t columns = step.parts < columnTiles ? step.parts : columnTiles;
   uint32_t rows = (step.parts + columns - 1) / columns;
   if (rows > rowTiles) rows = rowTiles;

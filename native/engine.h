@@ -55,9 +55,10 @@ struct Step {
 
 // What team.cpp has found out about batches of a program.
 struct Pace {
-  uint32_t from, to;         // instructions of the batches that are counted
+  uint32_t from, to, batch;  // instructions and rows of those that are counted
   bool open;                 // they are short enough that helpers may cost more than they do
   bool helped;               // but for those of a trial
+  bool doubted;              // by the last trial
   uint32_t turn, period;     // a trial begins every `period` batches, and `turn` of them ago
   uint64_t together, alone;  // nanoseconds of the fastest in a trial
 };

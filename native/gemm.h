@@ -18,14 +18,16 @@ namespace gradmill {
 namespace {
 
 constexpr int mr = gemmRows, nr = gemmVectors * F::lanes;
-// A wider tile, for products whose columns it divides; 0 where there is none.
-constexpr int wideVectors = F::lanes == 16 ? 4 : 0, wideColumns = wideVectors * F::lanes;
+// A tile of two whole pairs of lines of c, for products whose columns it divides; with 16 lanes alone.
+constexpr int wideRows = 6, wideVectors = 4, wideColumns = wideVectors * F::lanes;
 // A panel of b (kc·nr floats) takes most of L1 while mc rows of a pass it, and those, packed, a third of L2: a neighbour on
 // the same core has the rest. Tiles of 16 lanes take so long that a panel from L2 comes in time, and longer sums save passes over c.
 constexpr size_t kc = F::lanes == 16 ? 1024 : 400, mc = (F::lanes == 16 ? 6 : 16) * mr, nc = 1024;
 // Rows ahead of the one that is being packed: a page apart, hardware prefetchers do not find them.
 constexpr size_t rowsAhead = 24, rowsAheadOfA = 16;
 constexpr size_t gemmScratch = (mc * kc + kc * (nc + nr) + size_t(mr) * nr + 2 * F::lanes) * sizeof(float);
+
+static_assert(F::lanes != 16 || (wideRows * wideColumns <= mr * nr && nc % wideColumns == 0), "scratch is enough for wide tiles");
 
 constexpr size_t smaller(size_t a, size_t b) { return a < b ? a : b; }
 
@@ -424,8 +426,6 @@ static void thinRows(const GemmArguments& g, const Epilogue& epilogue) {
 // Ways through a product, which differ in speed alone.
 enum class Path { column, thinTransposed, thinRows, turned, wide, blocked };
 constexpr size_t thinTransposedMost = 4, thinRowsMost = vectorRegisters / 8;
-constexpr int wideRows = 6;
-
 static bool farApart(size_t stride) { return stride % 1024 == 0; }  // such rows share a set of L1
 
 static Path pathOf(const GemmArguments& g) {
@@ -440,9 +440,8 @@ static Path pathOf(const GemmArguments& g) {
     const bool turns = g.m <= g.k && (g.m <= 128 || !farApart(g.ldb)) && (g.m > F::lanes || g.k >= 256);
     return turnsC && turns ? Path::turned : Path::blocked;
   }
-  // Pairs of whole lines of c side by side, from operands in place, but where a's lie so that it must be packed.
-  if (columnsOfTile(g.n, nr, wideColumns) == wideColumns && g.m >= 16 && (g.k <= 32 || !g.transposeA || !farApart(g.lda)))
-    return Path::wide;
+  // But where a's lines would push each other out of L1, as it is not packed.
+  if (F::lanes == 16 && g.n % wideColumns == 0 && g.m >= 16 && (g.k <= 32 || !g.transposeA || !farApart(g.lda))) return Path::wide;
   // Columns of c that fill no register tiles, and more rows, along which a lies as b does: so rows fill the lanes.
   if (turnsC && g.transposeA && g.n % nr != 0 && g.m >= 2 * g.n && (g.k >= 32 || g.n <= nr)) return Path::turned;
   return !g.transposeA && g.m <= thinRowsMost ? Path::thinRows : Path::blocked;
@@ -454,7 +453,8 @@ static Packing packingOf(const GemmArguments& g) {
   return {packsA || g.alpha != 1.0f, g.transposeB || g.m >= 8 * mr};
 }
 
-// Wide tiles use more of b's row at a time: it stays in place where its rows spread over L1, or are used a few times and lie in L2.
+// Wide tiles use more of a row of b at a time, so that it may stay in place: where its rows spread over L1, and b fits in L2 or few
+// rows of a use it. Of a transposed a there are many.
 static inline Packing packingOfWide(const GemmArguments& g) {
   if (g.transposeA) return {false, g.n >= 256};
   return {false, farApart(g.ldb) ? g.m >= 32 : g.m >= 256 && g.k * g.n >= 1 << 18};
@@ -505,7 +505,7 @@ static void gemm(const GemmArguments& given, char* scratch, const Epilogue& epil
       }
       return;
     case Path::wide:
-      if constexpr (wideVectors > 0) inBlocks<wideRows, wideVectors, false>(g, packingOfWide(g), scratch, epilogue);
+      if constexpr (F::lanes == 16) inBlocks<wideRows, wideVectors, false>(g, packingOfWide(g), scratch, epilogue);
       return;
     case Path::blocked:
       return inBlocks<mr, gemmVectors, false>(g, packingOf(g), scratch, epilogue);

@@ -45,7 +45,6 @@ extern "C" const KernelTable GRADMILL_TABLE = {isaName,
                                                bareGemm,
                                                uint32_t(mr),
                                                uint32_t(nr),
-                                               uint32_t(wideColumns),
                                                uint32_t(kc),
                                                F::lanes*(fusedMultiplyAdd ? 5.5 : 3.5)};
 

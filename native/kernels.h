@@ -69,9 +69,6 @@ struct GemmArguments {
 // Floats of a block of b that stays in L1: c is then written along its rows.
 constexpr size_t rowwiseBlock = 6144;
 
-// Columns that a part of a gemm should be a multiple of: of the wide register tile where they divide c's, if there is one (else 0).
-constexpr size_t columnsOfTile(size_t n, size_t columns, size_t wide) { return wide && n % wide == 0 ? wide : columns; }
-
 struct KernelTable {
   const char* isa;
   bool strict;
@@ -79,8 +76,8 @@ struct KernelTable {
   Kernel kernels[opCount];
   // The bare product, on the calling thread.
   void (*gemm)(const GemmArguments& arguments, char* scratch);
-  // Of register tiles.
-  uint32_t gemmRows, gemmColumns, gemmWideColumns;
+  // Rows and columns that a part of a gemm should be multiples of.
+  uint32_t gemmRows, gemmColumns;
   uint32_t gemmDepth;  // of k at a time
   double speed;        // multiply-adds a nanosecond in a large product, roughly
 };

@@ -8,13 +8,13 @@ namespace gradmill {
 namespace {
 
 // Blocks drawn side by side, a lane each, lie this far apart: transposed, theirs and those between are in order.
-constexpr int stride = F::lanes / 4;
+constexpr int blockStride = F::lanes / 4;
 
-// Of the blocks counter + lane·stride the four words.
+// Of the blocks counter + lane·blockStride the four words.
 static inline void philox(uint64_t counter, uint32_t attempt, uint32_t stream, const uint32_t* seed, I (&word)[4]) {
   int32_t low[F::lanes], high[F::lanes];
   for (int lane = 0; lane < F::lanes; lane++) {
-    const uint64_t at = counter + uint64_t(lane) * stride;
+    const uint64_t at = counter + uint64_t(lane) * blockStride;
     low[lane] = int32_t(uint32_t(at)), high[lane] = int32_t(uint32_t(at >> 32));
   }
   I c0 = I::load(low), c1 = I::load(high), c2 = I::set(int32_t(attempt)), c3 = I::set(int32_t(stream));
@@ -45,7 +45,7 @@ template <class Draw, class Body>
 GRADMILL_INLINE void forDrawn(Range at, Draw draw, Body body) {
   for (size_t start = at.begin; start < at.end; start += F::lanes * F::lanes) {
     F square[F::lanes];
-    for (int b = 0; b < stride; b++) {
+    for (int b = 0; b < blockStride; b++) {
       F four[4];
       draw(start / 4 + b, four);
       for (int w = 0; w < 4; w++) square[4 * b + w] = four[w];

@@ -67,34 +67,40 @@ void callHelpers(Crew& crew) {
 
 // What one core wrote another waits for, and how long depends on where the host has put them: short batches may be done sooner
 // alone. So the leader tries, again and again: `trial` of them with helpers, as many without, and on as the faster ones. The longer
-// one way has been the faster, the rarer the trials.
-constexpr uint32_t trial = 8, shortestPeriod = 128, longestPeriod = 4096;
-constexpr double longBatch = 1e6;  // nanoseconds on one thread, beyond which helpers always pay
+// one way has been the faster, the rarer the trials. To send helpers away takes two in a row, and a margin: those that were busy
+// elsewhere make no difference, and may come back.
+constexpr uint32_t trial = 16, timed = 4, shortestPeriod = 128, longestPeriod = 4096;
+constexpr double margin = 1.08, longBatch = 250000;  // nanoseconds on one thread, beyond which helpers always pay
 
-// The pace that the job's next batch is counted in; null for those that are no measure, which go with helpers.
-Pace* paceOf(const Job& job) {
+// The pace of the job's batches.
+Pace& paceOf(const Job& job) {
   const Run& run = job.run;
-  Program& program = *job.program;
-  if (program.threads < 2 || (program.rows && run.batch != program.rows)) return nullptr;
-  if (run.rowCount - job.position < run.batch || turnAt(run, job.position).watched) return nullptr;
-  Pace& pace = program.pace;
-  if (pace.from != run.from || pace.to != run.to)
-    pace = {run.from, run.to, estimate(program, run.from, run.to, run.batch) < longBatch, true, 0, shortestPeriod, 0, 0};
-  return pace.open ? &pace : nullptr;
+  Pace& pace = job.program->pace;
+  if (pace.from != run.from || pace.to != run.to || pace.batch != run.batch) {
+    const bool open = job.program->threads > 1 && estimate(*job.program, run.from, run.to, run.batch) < longBatch;
+    pace = {run.from, run.to, run.batch, open, true, false, 0, shortestPeriod, 0, 0};
+  }
+  return pace;
 }
+
+bool trying(const Pace& pace) { return pace.open && pace.turn < 2 * trial; }
+bool wantsHelp(const Pace& pace) { return trying(pace) ? pace.turn < trial : pace.helped; }
 
 void count(Pace& pace, uint64_t time) {
   const uint32_t turn = pace.turn++;
   if (turn < 2 * trial) {
     uint64_t& fastest = turn < trial ? pace.together : pace.alone;
-    // The first half wakes helpers, or finds its data in their caches.
-    if (turn % trial < trial / 2) time = ~uint64_t(0);
+    // Until the last ones helpers wake up, or their caches are read.
+    if (turn % trial < trial - timed) time = ~uint64_t(0);
     if (turn % trial == 0 || time < fastest) fastest = time;
   }
   if (turn == 2 * trial - 1) {
-    const bool pays = pace.together < pace.alone;
-    pace.period = pays != pace.helped ? shortestPeriod : pace.period < longestPeriod ? 2 * pace.period : longestPeriod;
-    pace.helped = pays;
+    const double together = double(pace.together), alone = double(pace.alone);
+    const bool pays = pace.helped ? together <= alone * margin : together * margin < alone;
+    const bool agrees = pays == pace.helped;
+    pace.period = !agrees ? shortestPeriod : pace.period < longestPeriod ? 2 * pace.period : longestPeriod;
+    if (pays || pace.doubted) pace.helped = pays;
+    pace.doubted = !agrees && !pays;
   }
   if (pace.turn == pace.period) pace.turn = 0;
 }
@@ -102,12 +108,13 @@ void count(Pace& pace, uint64_t time) {
 bool advance(Job& job, Member& self) {
   ControlBlock* control = reinterpret_cast<ControlBlock*>(job.program->arena);
   if (__atomic_load_n(&control->cancel, __ATOMIC_ACQUIRE) || __atomic_load_n(&job.abandon, __ATOMIC_ACQUIRE)) return false;
-  Pace* pace = paceOf(job);
-  const bool tried = pace && pace->turn < 2 * trial;
-  const bool helped = job.program->threads > 1 && (!pace || (tried ? pace->turn < trial : pace->helped));
-  const uint64_t began = tried ? now() : 0;
-  if (!runBatch(*job.program, job.run, job.position, helped ? &self.crew : nullptr, self.scratch, &job.abandon)) return false;
-  if (pace) count(*pace, tried ? now() - began : 0);
+  Pace& pace = paceOf(job);
+  Crew* crew = job.program->threads > 1 && wantsHelp(pace) ? &self.crew : nullptr;
+  // A last batch that is shorter and one that is watched are no measure.
+  const bool counts = pace.open && job.run.rowCount - job.position >= job.run.batch && !turnAt(job.run, job.position).watched;
+  const uint64_t began = trying(pace) ? now() : 0;
+  if (!runBatch(*job.program, job.run, job.position, crew, self.scratch, &job.abandon)) return false;
+  if (counts) count(pace, trying(pace) ? now() - began : 0);
   job.position += job.run.batch;
   return job.position < job.run.rowCount;
 }

@@ -45,7 +45,7 @@ export interface CompileOptions {
   readonly loss: LossName | LossOptions;
   /** 'accuracy': share of rows whose largest output is the target's; a single output counts as 1 above ½ (a logit above 0). Default: none. */
   readonly metrics?: readonly 'accuracy'[];
-  /** Native threads for this model. Default: backend().threads, and never more. Results do not depend on it. */
+  /** The most threads for this model: short steps are left to one where others do not pay. Default: backend().threads, and never more. Results do not depend on it. */
   readonly threads?: number;
   /** The same bits on every instruction set, at some cost in speed. Default: backend().strict. */
   readonly strict?: boolean;

@@ -86,6 +86,7 @@ export function prepareProfile(jobs: Jobs, x: TensorInput, y: TensorInput, optio
   };
 }
 
+const [SHORT_STEP, TRIED_STEPS] = [5e-4, 32];
 const USUAL = { seconds: 0.5, least: 5, most: 1000 };
 
 /**
@@ -123,6 +124,8 @@ export async function runProfile(jobs: Jobs, memory: DataSets, { data, batchSize
   // Memory is touched for the first time, and threads are woken.
   await run(1);
   const step = (await run(2)) / 2;
+  // The first of short steps are tried with all threads and with one (team.cpp).
+  if (threads > 1 && step < SHORT_STEP) await run(TRIED_STEPS);
   const steps = wanted ?? Math.min(Math.max(Math.round(USUAL.seconds / step), USUAL.least), USUAL.most);
   const { plan } = runtime.plan(kind, batchSize);
   const times = memory.times(steps, plan.instructions.length);

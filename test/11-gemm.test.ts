@@ -112,7 +112,8 @@ describe(`products (${ran})`, () => {
     // Wide tiles: over two blocks of k; b in place, and packed for its many rows or its size.
     [18, 64, 1030],
     [16, 320, 70],
-    [40, 1024, 70],
+    [40, 1088, 70],
+    [40, 1024, 1030],
     [256, 512, 513],
   ];
   test.each(large)('%i × %i × %i, across blocks', (m, n, k) => {

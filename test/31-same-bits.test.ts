@@ -85,9 +85,9 @@ describe(`one to four threads (${ran})`, () => {
     }
   });
 
-  // 4,150 full batches: the second trial of the threads is among them.
+  // 600 full batches: among them the second trial of the threads.
   test('a model whose batches are short enough to be done alone, for as many as are tried twice', async () => {
-    const [rows, columns, batchSize, epochs] = [260, 64, 64, 1040];
+    const [rows, columns, batchSize, epochs] = [260, 64, 64, 150];
     const random = new Random(1);
     const x = { data: random.floats(rows * columns), shape: [rows, columns] };
     const y = random.labels(rows, 10);
@@ -99,7 +99,7 @@ describe(`one to four threads (${ran})`, () => {
       return { loss, weights: model.weights };
     };
     const [one, ...others] = await Promise.all([1, 2, 4].map(life));
-    expect(one.loss.at(-1)).toBeLessThan(one.loss[0] / 100);
+    expect(one.loss.at(-1)).toBeLessThan(one.loss[0] / 10);
     for (const other of others) {
       expect(other.loss).toEqual(one.loss);
       one.weights.forEach(({ name, data }, i) => expectSameBits(name, other.weights[i].data, data));
