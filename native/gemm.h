@@ -426,6 +426,7 @@ static void thinRows(const GemmArguments& g, const Epilogue& epilogue) {
 // Ways through a product, which differ in speed alone.
 enum class Path { column, thinTransposed, thinRows, turned, wide, blocked };
 constexpr size_t thinTransposedMost = 4, thinRowsMost = vectorRegisters / 8;
+
 static bool farApart(size_t stride) { return stride % 1024 == 0; }  // such rows share a set of L1
 
 static Path pathOf(const GemmArguments& g) {
@@ -453,11 +454,11 @@ static Packing packingOf(const GemmArguments& g) {
   return {packsA || g.alpha != 1.0f, g.transposeB || g.m >= 8 * mr};
 }
 
-// Wide tiles use more of a row of b at a time, so that it may stay in place: where its rows spread over L1, and b fits in L2 or few
-// rows of a use it. Of a transposed a there are many.
+// Wide tiles use more of a row of b at a time, so that it may stay in place: where its rows spread over L1, and all of it fits in L2
+// or few rows of a use it. Of a transposed a there are many.
 static inline Packing packingOfWide(const GemmArguments& g) {
   if (g.transposeA) return {false, g.n >= 256};
-  return {false, farApart(g.ldb) ? g.m >= 32 : g.m >= 256 && g.k * g.n >= 1 << 18};
+  return {false, farApart(g.ldb) ? g.m >= 32 : g.m >= 8 * mr && g.k * g.n >= 3 << 16};
 }
 
 static GemmArguments turned(const GemmArguments& g) {
