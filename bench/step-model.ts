@@ -195,11 +195,10 @@ function partTime(
   const elementwise = Math.max(operations, moving, roots * share * constants.root) + rows * share * constants.row + fetching;
   if (!product) return elementwise;
 
-  const { m, n, k, tile, transposeA, a, b, c } = product;
-  const [tileRows, tileColumns, depth] = tile;
-  const largest = (size: number, grain: number, count: number): number =>
-    Math.min(size, Math.ceil(Math.ceil(size / grain) / count) * grain);
-  const [rowsHere, columnsHere] = [largest(m, tileRows, rowParts), largest(n, tileColumns, columnParts)];
+  const { m, n, k, tile: grain, transposeA, a, b, c } = product;
+  const largest = (size: number, of: number, count: number): number => Math.min(size, Math.ceil(Math.ceil(size / of) / count) * of);
+  const [rowsHere, columnsHere] = [largest(m, grain[0], rowParts), largest(n, grain[1], columnParts)];
+  const { tileRows, tileColumns, packsA, packsB } = wayOf(product, rowsHere, columnsHere, limits.isa);
   const tiles = Math.ceil(rowsHere / tileRows);
   // One row or two have tiles of their own, wide instead of high.
   const paddedRows = rowsHere <= 2 && !transposeA ? rowsHere : tiles * Math.max(rowsHere / tiles, LEAST_ROWS);
@@ -207,27 +206,34 @@ function partTime(
   const multiplying = (2 * paddedRows * paddedColumns * k) / (peak * constants.product);
   const [readA, readB] = [reading(a, rowsHere / m), reading(b, columnsHere / n)];
   const readC = reading(c, (rowsHere * columnsHere) / (m * n));
-  const blocks = Math.ceil(k / depth);
+  const blocks = Math.ceil(k / grain[2]);
   const starting = constants.tile * tiles * (paddedColumns / tileColumns) * blocks;
   const moved = readA + readB + 2 * blocks * readC;
-  const packed = packing(product, rowsHere, columnsHere, constants, [readA, readB]);
+  const { pack, packAcross } = constants;
+  const packed = packsA * readA * (transposeA ? pack : packAcross) + packsB * readB * (product.transposeB ? packAcross : pack);
   return Math.max(multiplying + starting, moved) + packed + crossing(a.bytes * (rowsHere / m) + b.bytes * (columnsHere / n)) + elementwise;
 }
 
-/** Seconds to pack what gemm.h packs of a block of c: where enough of c uses a panel again, or vectors would not find a row of it. */
-function packing(
-  { k, tile: [tileRows, tileColumns], transposeA, transposeB }: Product,
-  rows: number,
-  columns: number,
-  { pack, packAcross }: Constants,
-  [readA, readB]: readonly [number, number],
-): number {
-  const deep = k > 64;
+/** The register tile that gemm.h takes for a block of c, and whether (1, or 0) it packs a and b. */
+function wayOf({ m, n, k, tile, transposeA, transposeB }: Product, rows: number, columns: number, isa: string): Way {
+  const [tileRows, tileColumns] = tile;
+  const farApart = (stride: number): boolean => stride % 1024 === 0;
+  if (isa === 'avx512' && !transposeB && rows >= 16 && columns % 64 === 0 && (k <= 32 || !transposeA || !farApart(m))) {
+    const packsB = transposeA ? columns >= 256 : farApart(n) ? rows >= 32 : rows >= 8 * tileRows && k * columns >= 3 * 2 ** 16;
+    return { tileRows: 6, tileColumns: 64, packsA: 0, packsB: Number(packsB) };
+  }
+  // Where enough of c uses a panel again, or vectors would not find a row of it.
   const usedAgain =
-    deep && (transposeA ? columns >= 8 * tileColumns && rows >= 4 * tileRows : columns >= 16 * tileColumns && rows >= 8 * tileRows);
-  const packsA = usedAgain || (!transposeA && tileRows > 8);
+    k > 64 && (transposeA ? columns >= 8 * tileColumns && rows >= 4 * tileRows : columns >= 16 * tileColumns && rows >= 8 * tileRows);
   const packsB = transposeB ? transposeA || rows > 4 : rows >= 8 * tileRows;
-  return (packsA ? readA * (transposeA ? pack : packAcross) : 0) + (packsB ? readB * (transposeB ? packAcross : pack) : 0);
+  return { tileRows, tileColumns, packsA: Number(usedAgain || (!transposeA && tileRows > 8)), packsB: Number(packsB) };
+}
+
+interface Way {
+  readonly tileRows: number;
+  readonly tileColumns: number;
+  readonly packsA: number;
+  readonly packsB: number;
 }
 
 /** Bytes a second in all threads, of data that comes back after `distance` bytes: between two measured sizes by their logarithms. */

@@ -60,6 +60,18 @@ describe('one thread', () => {
     expect(seconds(product(1, 1600, 1000, { b: { bytes: 6.4e6, distance: 1e9 } }))).toBeGreaterThan(6.4e6 / 10e9);
   });
 
+  test('a product by wide tiles: six rows, 64 columns, operands in place but for a large b of many rows', () => {
+    const avx512: Machine = { threads: 1, limits: (threads) => ({ ...limitsOf(threads), isa: 'avx512' }) };
+    const time = (...shape: Parameters<typeof product>) =>
+      timeOf(product(...shape), avx512, { ...constants, packAcross: 1 }) - constants.overhead;
+    const tile = [14, 32, 1024] as const;
+    const multiplied = (m: number, n: number, k: number) => (2 * m * n * k) / 50e9;
+    expect(time(18, 128, 200, { tile })).toBeCloseTo(multiplied(18, 128, 200) + 6e-9, 13);
+    expect(time(240, 256, 1000, { tile })).toBeCloseTo(multiplied(240, 256, 1000) + 160e-9 + (2 * 4 * 256 * 1000) / 100e9, 12);
+    // 96 columns they do not divide: 14 rows, and a in panels.
+    expect(time(28, 96, 200, { tile })).toBeCloseTo(multiplied(28, 96, 200) + 6e-9 + (4 * 28 * 200) / 100e9, 13);
+  });
+
   test('bandwidth lies between those of the measured sizes', () => {
     const limits = limitsOf(1);
     expect([1, 1e4, 1e5, 1e6, 1e8, 1e12].map((distance) => bandwidthAt(limits, distance))).toEqual([100e9, 100e9, 50e9, 20e9, 10e9, 10e9]);
