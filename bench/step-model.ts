@@ -266,10 +266,11 @@ const SHORT_STEP = 2.5e-4;
 
 /** Seconds of a whole training step. */
 export function stepTime(steps: readonly StepWork[], machine: Machine, constants: Constants): number {
-  const together = steps.reduce((all, step) => all + timeOf(step, machine, constants), 0);
-  if (machine.threads === 1) return together;
-  const alone = steps.reduce((all, step) => all + timeOf({ ...step, parts: [1, 1] }, machine, constants), 0);
-  return alone < SHORT_STEP ? Math.min(together, alone) : together;
+  const total = (all: readonly StepWork[]): number => all.reduce((sum, step) => sum + timeOf(step, machine, constants), 0);
+  const helped = total(steps);
+  if (machine.threads === 1) return helped;
+  const alone = total(steps.map((step) => ({ ...step, parts: [1, 1] })));
+  return alone < SHORT_STEP ? Math.min(helped, alone) : helped;
 }
 
 /**

@@ -441,7 +441,7 @@ static Path pathOf(const GemmArguments& g) {
     const bool turns = g.m <= g.k && (g.m <= 128 || !farApart(g.ldb)) && (g.m > F::lanes || g.k >= 256);
     return turnsC && turns ? Path::turned : Path::blocked;
   }
-  // But where a's lines would push each other out of L1, as it is not packed.
+  // Wide tiles, but where the lines of a, which they read in place, would push each other out of L1.
   if (F::lanes == 16 && g.n % wideColumns == 0 && g.m >= 16 && (g.k <= 32 || !g.transposeA || !farApart(g.lda))) return Path::wide;
   // Columns of c that fill no register tiles, and more rows, along which a lies as b does: so rows fill the lanes.
   if (turnsC && g.transposeA && g.n % nr != 0 && g.m >= 2 * g.n && (g.k >= 32 || g.n <= nr)) return Path::turned;

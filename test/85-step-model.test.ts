@@ -119,7 +119,7 @@ describe('threads', () => {
 
   test('are used where they pay', () => {
     const step: StepWork = { ...product(24, 16, 500), parts: [2, 1] };
-    const seconds = (transfer: number, threads = 2) => stepTime([step, step], machine(threads), { ...constants, transfer });
+    const seconds = (transfer: number) => stepTime([step, step], machine(2), { ...constants, transfer });
     expect(seconds(0)).toBeCloseTo(2 * timeOf(product(12, 16, 500), machine(1), constants), 12);
     expect(seconds(1)).toBeCloseTo(2 * timeOf({ ...step, parts: [1, 1] }, machine(1), constants), 12);
   });
