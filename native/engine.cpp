@@ -504,6 +504,7 @@ void help(Crew& crew, char* scratch, bool (*leave)()) {
     const uint32_t part = ticket & partMask, parts = ticket >> partsShift & partMask;
     if (part < parts) {
       if (!__atomic_compare_exchange_n(&crew.ticket, &ticket, ticket + 1, false, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED)) continue;
+      seeMemory();
       // The claim holds the step open, so crew.step is still the one that the ticket was for.
       const Step& step = *crew.step;
       step.kernel(step.call, part, parts, scratch);

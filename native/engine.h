@@ -156,5 +156,11 @@ void wakeAll(uint32_t* word);
 void pause();
 // Nanoseconds since some moment.
 uint64_t now();
+// Before a thread uses memory that another made: in WebAssembly it may not have heard yet that there is more, and would trap.
+#ifdef __wasm__
+void seeMemory();
+#else
+inline void seeMemory() {}
+#endif
 
 }  // namespace gradmill

@@ -270,7 +270,9 @@ static void gemmBlock(const GemmArguments& g, Packing packing, char* scratch, co
   float* edge = packedB + kc * (nc + nr) + F::lanes;
   const size_t aRow = g.transposeA ? 1 : g.lda, aColumn = g.transposeA ? g.lda : 1;
   const size_t bRow = g.transposeB ? 1 : g.ldb, bColumn = g.transposeB ? g.ldb : 1;
-  const RowTiles tiles(g.m, R), blocks(tiles.count, mc / R);
+  // Where a is used in place and fits in half of L2, it is one block, which b's panels pass one after another through the room of one.
+  const bool oneBlock = !packing.a && g.m * smaller(g.k, kc) <= 1 << 17;
+  const RowTiles tiles(g.m, R), blocks(tiles.count, oneBlock ? tiles.count : mc / R);
   const size_t strips = (g.n + nc - 1) / nc, strip = ((g.n + strips - 1) / strips + width - 1) / width * width;
   for (size_t jc = 0; jc < g.n; jc += strip) {
     const size_t columns = smaller(strip, g.n - jc);
@@ -286,8 +288,13 @@ static void gemmBlock(const GemmArguments& g, Packing packing, char* scratch, co
       const size_t wholePanels = columns / width * width;
       const bool onTheWay = packsOnTheWay && packing.b && !g.transposeB && g.k > 64;
       const size_t firstPacked = packing.b && !onTheWay ? 0 : wholePanels;
-      for (size_t j = firstPacked; j < columns; j += width)
-        packPanel(b + j * bColumn, bColumn, bRow, smaller(width, columns - j), width, depth, 1.0f, packedB + j * depth);
+      const bool rowwise = !sideways && columns * depth <= rowwiseBlock, onePanel = oneBlock && !rowwise;
+      const auto roomOf = [&](size_t j) { return packedB + (onePanel ? 0 : j * depth); };
+      const auto packAt = [&](size_t j) {
+        packPanel(b + j * bColumn, bColumn, bRow, smaller(width, columns - j), width, depth, 1.0f, roomOf(j));
+      };
+      if (!onePanel)
+        for (size_t j = firstPacked; j < columns; j += width) packAt(j);
       for (size_t block = 0; block < blocks.count; block++) {
         const size_t firstTile = blocks.first(block), tileCount = blocks.rows(block), ic = tiles.first(firstTile);
         const size_t rows = tiles.first(firstTile + tileCount) - ic;
@@ -305,7 +312,8 @@ static void gemmBlock(const GemmArguments& g, Packing packing, char* scratch, co
           const bool packsNow = onTheWay && firstTile + t == 0 && jr < wholePanels;
           const bool packed = packsNow ? false : packing.b || jr >= wholePanels;
           const View view = packing.a ? View{packedA + i * depth, height} : View{a + i * aRow, g.lda};
-          float* panel = packedB + jr * depth;
+          float* panel = roomOf(jr);
+          if (onePanel && t == 0 && jr >= firstPacked) packAt(jr);
           kernelOfRows<R, V, columnsOfA, sideways>(
               int(height), depth, view, packed ? panel : b + jr, packed ? width : g.ldb, c + i * cRow + jr * cColumn, g.ldc,
               sideways ? smaller(width, columns - jr) : columns - jr, fresh, edge, packsNow ? panel : nullptr);
@@ -317,7 +325,7 @@ static void gemmBlock(const GemmArguments& g, Packing packing, char* scratch, co
           }
           continue;
         }
-        if (columns * depth <= rowwiseBlock) {
+        if (rowwise) {
           for (size_t t = 0; t < tileCount; t++) {
             for (size_t jr = 0; jr < columns; jr += width) tile(t, jr);
             if (last) epilogue(c + rowOf(t) * g.ldc, g.ldc, ic + rowOf(t), jc, tiles.rows(firstTile + t), columns);

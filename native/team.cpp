@@ -164,6 +164,7 @@ void enlist(Member& member) {
 void work(Member& self) {
   team.lock.acquire();
   while (!self.ends) {
+    seeMemory();
     if (team.first) {
       lead(pop(), self);
       continue;

@@ -115,6 +115,7 @@ describe(`products (${ran})`, () => {
     [40, 1088, 70],
     [40, 1024, 1030],
     [112, 512, 390],
+    [264, 448, 500],
   ];
   test.each(large)('%i × %i × %i, across blocks', (m, n, k) => {
     const random = new Random(m * n + k);

@@ -125,8 +125,17 @@ void pause() {
   start = x;
 }
 
+// V8 tells other threads that the memory has grown, but not all in time: their atomics and fills would still trap beyond its old end
+// (once in some hundred workers that began while it grew). To grow by nothing makes a thread look.
+uint32_t pages;  // that the thread which grows the memory saw when it last handed something over
+void handOver() { __atomic_store_n(&pages, __builtin_wasm_memory_size(0), __ATOMIC_RELAXED); }
+void seeMemory() {
+  if (__builtin_wasm_memory_size(0) < __atomic_load_n(&pages, __ATOMIC_RELAXED)) __builtin_wasm_memory_grow(0, 0);
+}
+
 EXPORT(memberBytes) uint32_t exportMemberBytes() { return sizeof(Member); }
 EXPORT(enlist) void exportEnlist(Member* member, char* scratch) {
+  handOver();
   member->scratch = scratch;
   enlist(*member);
 }
@@ -134,6 +143,7 @@ EXPORT(work) void exportWork(Member* member) { work(*member); }
 
 // The run that begin has checked, on the team.
 EXPORT(submit) void exportSubmit(Loaded* loaded) {
+  handOver();
   loaded->job = {
       &loaded->program, loaded->run, loaded, [](Job* job) { hostFinished(static_cast<Loaded*>(const_cast<void*>(job->owner))); }, 0, 0,
       nullptr};
@@ -146,6 +156,7 @@ EXPORT(submit) void exportSubmit(Loaded* loaded) {
 void waitWhile(uint32_t*, uint32_t) {}
 void wake(uint32_t*) {}
 void pause() {}
+void seeMemory() {}
 
 #endif
 

@@ -5,14 +5,9 @@ export const STACK_GUARD = 0x57ac6a2d;
  * The script of a worker thread, in Node and in browsers: an instance over the shared memory with a stack of its own, which
  * works for the team until the environment ends. Node's host gives it a browser's `postMessage` and `onmessage`. A text, because
  * a file would need every bundler's help.
- *
- * `memory.grow(0)`: V8 tells every thread that a shared memory has grown, but not one that is just receiving it; its
- * instance would trap at a `memory.fill` beyond the old end (Node 20: 8 of 2,160 workers that began while the memory grew in a busy
- * process, none of 1,440 that asked so).
  */
 export const WORKER_SOURCE = `
 function start({ module, memory, member, stackTop, stackGuard }) {
-  memory.grow(0);
   let words = new Int32Array(memory.buffer);
   const word = (address) => {
     if (address >>> 2 >= words.length) words = new Int32Array(memory.buffer);
