@@ -178,7 +178,7 @@ uint32_t gemmGrid(const KernelTable& table, const Step& step, uint32_t threads) 
   // threads write along: their prefetchers take from each other.
   constexpr double written = 0.075, packed = 0.15, foreign = 0.12, sharedRow = 90;
   const double m = step.dims[0], n = step.dims[1], k = step.dims[2];
-  const double depth = k > table.gemmDepth ? table.gemmDepth : k;
+  const size_t depth = step.dims[2] > table.gemmDepth ? table.gemmDepth : step.dims[2];
   const double tile = double(table.gemmRows) * table.gemmColumns * (k / table.speed + written);
   uint32_t best = 1 | 1 << 16;
   double least = rowTiles * columnTiles * tile;
@@ -191,7 +191,7 @@ uint32_t gemmGrid(const KernelTable& table, const Step& step, uint32_t threads) 
       const double packing = deepColumns * table.gemmColumns * k * packed + (transposeA ? deepRows * table.gemmRows * k * packed : 0);
       const double shared = (rows > 1 ? k * n + (transposeA ? m * n : 0) : 0) + (columns > 1 ? m * k : 0);
       const double rounds = (rows * columns + threads - 1) / threads;
-      const bool rowwise = deepColumns * table.gemmColumns * depth <= rowwiseBlock;
+      const bool rowwise = isRowwise(size_t(deepColumns) * table.gemmColumns, depth);
       const double meeting = columns > 1 && rowwise ? deepRows * table.gemmRows * sharedRow : 0;
       const double total = rounds * (deepRows * deepColumns * tile + packing) + shared * foreign + meeting + openingCost + 100.0 * rounds;
       if (total < least) least = total, best = rows | columns << 16;

@@ -57,12 +57,13 @@ static void gather(const Call& call, uint32_t part, uint32_t parts, char*) {
   const size_t n = call.n;
   const float *mean = floats(call, 1), *scale = floats(call, 2);
   const Range rows = share(call.m, 1, part, parts);
+  // Rows lie anywhere in the data set: those of the next 4 KiB are fetched while this one is converted.
+  const size_t ahead = 1 + 4096 / (n * bytesOf(feed.type) + 1);
   for (size_t i = rows.begin; i < rows.end; i++) {
     float* y = floats(call, 0) + i * n;
     const uint64_t row = sourceRow(call, feed, i);
     if (row == feed.rows) return raise(call, Fault::rowOutOfRange, uint32_t(i), call.firstRow + i);
-    // Rows lie anywhere in the data set: the next one is fetched while this one is converted.
-    const uint64_t next = i + 1 < rows.end ? sourceRow(call, feed, i + 1) : row;
+    const uint64_t next = i + ahead < rows.end ? sourceRow(call, feed, i + ahead) : row;
     F finite = F::zero();  // 0 while all are finite, else NaN
     withElements(feed, [&](auto* elements) {
       const auto* source = elements + row * n;

@@ -288,7 +288,7 @@ static void gemmBlock(const GemmArguments& g, Packing packing, char* scratch, co
       const size_t wholePanels = columns / width * width;
       const bool onTheWay = packsOnTheWay && packing.b && !g.transposeB && g.k > 64;
       const size_t firstPacked = packing.b && !onTheWay ? 0 : wholePanels;
-      const bool rowwise = !sideways && columns * depth <= rowwiseBlock, onePanel = oneBlock && !rowwise;
+      const bool rowwise = !sideways && isRowwise(columns, depth), onePanel = oneBlock && !rowwise;
       const auto roomOf = [&](size_t j) { return packedB + (onePanel ? 0 : j * depth); };
       const auto packAt = [&](size_t j) {
         packPanel(b + j * bColumn, bColumn, bRow, smaller(width, columns - j), width, depth, 1.0f, roomOf(j));

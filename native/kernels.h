@@ -66,8 +66,8 @@ struct GemmArguments {
   float alpha, beta;
 };
 
-// Floats of a block of b that stays in L1: c is then written along its rows.
-constexpr size_t rowwiseBlock = 6144;
+// Whether a block of c is written along its rows: where the block of b stays in L1, and of short sums, whose time c takes, in L2.
+constexpr bool isRowwise(size_t columns, size_t depth) { return columns * depth <= (depth <= 128 ? 24576 : 6144); }
 
 struct KernelTable {
   const char* isa;
