@@ -18,6 +18,16 @@ GRADMILL_INLINE void map(const float* x, const float* v, float* y, size_t n, Fun
   forVectors(n, [&](size_t i, int count) { f(F::loadPartial(x + i, count), F::loadPartial(v + i, count)).storePartial(y + i, count); });
 }
 
+// body(i, j, count) for each vector of a block: whole ones first, so that constants stay in registers from row to row.
+template <class Body>
+GRADMILL_INLINE void forBlock(size_t rows, size_t columns, Body body) {
+  const size_t whole = columns - columns % F::lanes;
+  for (size_t i = 0; i < rows; i++)
+    for (size_t j = 0; j < whole; j += F::lanes) body(i, j, F::lanes);
+  if (whole < columns)
+    for (size_t i = 0; i < rows; i++) body(i, whole, int(columns - whole));
+}
+
 // + bias, then y = a(c) or c = c ⊙ a'(v); each is the unfused op on the same elements in the same order.
 struct LayerEpilogue {
   const float* bias;  // [n] or null
@@ -27,27 +37,30 @@ struct LayerEpilogue {
   float parameter;
 
   void apply(float* c, size_t ldc, size_t row, size_t column, size_t rows, size_t columns) const {
-    if (bias && !y)
-      for (size_t i = 0; i < rows; i++) map(c + i * ldc, bias + column, c + i * ldc, columns, [](F a, F b) { return a + b; });
-    if (!y && !v) return;
-    const F p = F::set(parameter);
-    withActivation(activation, [&](auto kind) {
-      for (size_t i = 0; i < rows; i++) {
-        float* z = c + i * ldc;
-        const size_t offset = (row + i) * ldc + column;
-        if (v) {
-          map(z, v + offset, z, columns, [&](F dY, F at) { return dY * activationDerivative<kind.value>(at, p); });
-          continue;
-        }
-        forVectors(columns, [&](size_t j, int count) {
-          F sum = F::loadPartial(z + j, count);
-          if (bias) {
-            sum = sum + F::loadPartial(bias + column + j, count);
-            if (z != y + offset) sum.storePartial(z + j, count);
-          }
-          activate<kind.value>(sum, p).storePartial(y + offset + j, count);
+    const size_t corner = row * ldc + column;
+    const float* const added = bias ? bias + column : nullptr;
+    const float* const at = v ? v + corner : nullptr;
+    float* const out = y ? y + corner : nullptr;
+    if (added && !out)
+      forBlock(rows, columns, [=](size_t i, size_t j, int count) {
+        (F::loadPartial(c + i * ldc + j, count) + F::loadPartial(added + j, count)).storePartial(c + i * ldc + j, count);
+      });
+    if (!out && !at) return;
+    withActivation(activation, [=, p = F::set(parameter)](auto kind) {
+      if (at)
+        forBlock(rows, columns, [=](size_t i, size_t j, int count) {
+          const F dY = F::loadPartial(c + i * ldc + j, count), value = F::loadPartial(at + i * ldc + j, count);
+          (dY * activationDerivative<kind.value>(value, p)).storePartial(c + i * ldc + j, count);
         });
-      }
+      else
+        forBlock(rows, columns, [=](size_t i, size_t j, int count) {
+          F z = F::loadPartial(c + i * ldc + j, count);
+          if (added) {
+            z = z + F::loadPartial(added + j, count);
+            if (out != c) z.storePartial(c + i * ldc + j, count);
+          }
+          activate<kind.value>(z, p).storePartial(out + i * ldc + j, count);
+        });
     });
   }
 

@@ -431,14 +431,37 @@ static void thinRows(const GemmArguments& g, const Epilogue& epilogue) {
   epilogue(g.c, g.ldc, 0, 0, R, g.n);
 }
 
+// c[m, n] += a[m, 1]·b[1, n]: row after row, as a stream to memory wants it.
+static void outer(const GemmArguments& g, const Epilogue& epilogue) {
+  const size_t stride = g.transposeA ? 1 : g.lda, most = g.n < 2048 ? 2048 / g.n : 1;
+  const auto addRow = [&](float* c, F factor, auto fresh) GRADMILL_INLINE_LAMBDA {
+    forVectors(g.n, [&](size_t j, int count) {
+      const F sum = fresh ? F::zero() : F::loadPartial(c + j, count);
+      fma(factor, F::loadPartial(g.b + j, count), sum).storePartial(c + j, count);
+    });
+  };
+  for (size_t first = 0; first < g.m; first += most) {
+    const size_t rows = smaller(most, g.m - first);
+    for (size_t i = first; i < first + rows; i++) {
+      const F factor = F::set(g.a[i * stride]);
+      if (g.beta == 0.0f)
+        addRow(g.c + i * g.ldc, factor, std::true_type());
+      else
+        addRow(g.c + i * g.ldc, factor, std::false_type());
+    }
+    epilogue(g.c + first * g.ldc, g.ldc, first, 0, rows, g.n);
+  }
+}
+
 // Ways through a product, which differ in speed alone.
-enum class Path { column, thinTransposed, thinRows, turned, wide, blocked };
+enum class Path { outer, column, thinTransposed, thinRows, turned, wide, blocked };
 constexpr size_t thinTransposedMost = 4, thinRowsMost = vectorRegisters / 8;
 
 static bool farApart(size_t stride) { return stride % 1024 == 0; }  // such rows share a set of L1
 
 static Path pathOf(const GemmArguments& g) {
   if (g.alpha != 1.0f) return Path::blocked;  // where a is packed it is scaled
+  if (g.k == 1 && g.n >= nr && (!g.transposeB || g.ldb == 1)) return Path::outer;
   // A single column: its transpose, a single row, has lanes across the outputs.
   if (g.n == 1 && g.ldc == 1 && g.m > 1 && (g.transposeB || g.ldb == 1)) return Path::column;
   if (g.transposeB) {
@@ -497,6 +520,8 @@ static void gemm(const GemmArguments& given, char* scratch, const Epilogue& epil
     g.beta = 1.0f;
   }
   switch (pathOf(g)) {
+    case Path::outer:
+      return outer(g, epilogue);
     case Path::column: {
       GemmArguments t = turned(g);
       t.transposeA = false;  // its one row is contiguous either way
