@@ -5,8 +5,8 @@
 // (beta 0: zero, c is not read), then c = c + (alpha·a)·b for k ascending, one fma or one multiply and one add each. So
 // neither blocking, nor threads, nor the rest of the matrix changes a bit.
 //
-//   for jc in n by nc:  for pc in k by kc:  pack b[kc, nc] into panels of nr columns (before, or by the first tile that reads it, or not)
-//     for ic in m by mc:  pack a[mc, kc] into panels of mr rows (or use it in place)
+//   for jc in n by nc:  for pc in k by kc:  pack b[kc, nc] into panels of nr columns (before, or each when its turn comes, or not)
+//     for ic in m by mc (or m at once):  pack a[mc, kc] into panels of mr rows (or use it in place)
 //       for jr in nc by nr:  for ir in mc by mr:  micro-kernel: mr × nr accumulators over kc
 #pragma once
 #include <type_traits>
@@ -23,6 +23,8 @@ constexpr int wideRows = 6, wideVectors = 4, wideColumns = wideVectors * F::lane
 // A panel of b (kc·nr floats) takes most of L1 while mc rows of a pass it, and those, packed, a third of L2: a neighbour on
 // the same core has the rest. Tiles of 16 lanes take so long that a panel from L2 comes in time, and longer sums save passes over c.
 constexpr size_t kc = F::lanes == 16 ? 1024 : 400, mc = (F::lanes == 16 ? 6 : 16) * mr, nc = 1024;
+// Floats of a in place that half of L2 holds.
+constexpr size_t inPlace = F::lanes == 16 ? 1 << 17 : 1 << 16;
 // Rows ahead of the one that is being packed: a page apart, hardware prefetchers do not find them.
 constexpr size_t rowsAhead = 24, rowsAheadOfA = 16;
 constexpr size_t gemmScratch = (mc * kc + kc * (nc + nr) + size_t(mr) * nr + 2 * F::lanes) * sizeof(float);
@@ -270,8 +272,8 @@ static void gemmBlock(const GemmArguments& g, Packing packing, char* scratch, co
   float* edge = packedB + kc * (nc + nr) + F::lanes;
   const size_t aRow = g.transposeA ? 1 : g.lda, aColumn = g.transposeA ? g.lda : 1;
   const size_t bRow = g.transposeB ? 1 : g.ldb, bColumn = g.transposeB ? g.ldb : 1;
-  // Where a is used in place and fits in half of L2, it is one block, which b's panels pass one after another through the room of one.
-  const bool oneBlock = !packing.a && g.m * smaller(g.k, kc) <= 1 << 17;
+  // An a in place is one block where L2 holds it beside a strip of c: b's panels then go through the room of one.
+  const bool oneBlock = !packing.a && g.m <= 512 && g.m * smaller(g.k, kc) <= inPlace;
   const RowTiles tiles(g.m, R), blocks(tiles.count, oneBlock ? tiles.count : mc / R);
   const size_t strips = (g.n + nc - 1) / nc, strip = ((g.n + strips - 1) / strips + width - 1) / width * width;
   for (size_t jc = 0; jc < g.n; jc += strip) {
@@ -431,7 +433,7 @@ static void thinRows(const GemmArguments& g, const Epilogue& epilogue) {
   epilogue(g.c, g.ldc, 0, 0, R, g.n);
 }
 
-// c[m, n] += a[m, 1]·b[1, n]: row after row, as a stream to memory wants it.
+// c[m, n] += a[m, 1]·b[1, n]: row after row, as a stream to memory wants it; the epilogue while rows are in L1.
 static void outer(const GemmArguments& g, const Epilogue& epilogue) {
   const size_t stride = g.transposeA ? 1 : g.lda, most = g.n < 2048 ? 2048 / g.n : 1;
   const auto addRow = [&](float* c, F factor, auto fresh) GRADMILL_INLINE_LAMBDA {

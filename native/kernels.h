@@ -66,7 +66,7 @@ struct GemmArguments {
   float alpha, beta;
 };
 
-// Whether a block of c is written along its rows: where the block of b stays in L1, and of short sums, whose time c takes, in L2.
+// Whether a block of c is written along its rows: where the block of b stays in L1; in L2 for short sums, which spend their time on c.
 constexpr bool isRowwise(size_t columns, size_t depth) { return columns * depth <= (depth <= 128 ? 24576 : 6144); }
 
 struct KernelTable {

@@ -127,6 +127,7 @@ void lead(Job* job, Member& self) {
   do more = advance(*job, self);
   while (more && !hasPending());
   team.lock.acquire();
+  seeMemory();
   self.leads = nullptr;
   if (more && !job->abandon) return push(job);
   // Under the lock: once forget returns, nothing touches its owner.

@@ -32,7 +32,7 @@ interface Sized {
 }
 
 /** Operations of the elementary functions on one number. */
-const [EXP, LOG, LOG1P] = [23, 27, 33];
+const [EXP, EXP_IN_RANGE, LOG, LOG1P] = [23, 20, 27, 33];
 const [EXPM1, SIGMOID] = [EXP + 1, EXP + 2];
 /** sin and cos of one angle, which share their work. */
 const SIN_AND_COS = 22;
@@ -43,7 +43,7 @@ const [TAIL_RATIO, TIMES_BELL] = [19, 30];
 const activations: Record<Exclude<ActivationName, 'softmax'>, readonly [value: number, derivative: number]> = {
   linear: [0, 0],
   sigmoid: [SIGMOID, 2],
-  tanh: [25, 3],
+  tanh: [EXP_IN_RANGE + 17, 3],
   relu: [1, 0],
   leakyRelu: [1, 0],
   elu: [EXPM1 + 1, 1],

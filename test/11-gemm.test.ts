@@ -116,6 +116,8 @@ describe(`products (${ran})`, () => {
     [40, 1024, 1030],
     [112, 512, 390],
     [264, 448, 500],
+    [700, 40, 300],
+    [100, 40, 1],
   ];
   test.each(large)('%i × %i × %i, across blocks', (m, n, k) => {
     const random = new Random(m * n + k);

@@ -127,8 +127,8 @@ void pause() {
 
 // V8 tells other threads that the memory has grown, but not all in time: their atomics and fills would still trap beyond its old end
 // (once in some hundred workers that began while it grew). To grow by nothing makes a thread look.
-uint32_t pages;  // that the thread which grows the memory saw when it last handed something over
-void handOver() { __atomic_store_n(&pages, __builtin_wasm_memory_size(0), __ATOMIC_RELAXED); }
+static uint32_t pages;  // that the thread which grows the memory saw when it last handed something over
+static void handOver() { __atomic_store_n(&pages, __builtin_wasm_memory_size(0), __ATOMIC_RELAXED); }
 void seeMemory() {
   if (__builtin_wasm_memory_size(0) < __atomic_load_n(&pages, __ATOMIC_RELAXED)) __builtin_wasm_memory_grow(0, 0);
 }

@@ -146,6 +146,12 @@ def log():
         grid(low, high))
 
 
+def tanh():
+    """tanh(x) = x + x³·p(x²) on (0, 0.625], relative."""
+    fit("tanh", powers(5, square), lambda x: (mp.tanh(x) - x) / x**3, lambda x: x**3 / mp.tanh(x),
+        grid(mpf("1e-4"), mpf("0.625")))
+
+
 def quarter_turns():
     """sin(πr/2) = r·(π/2 as a float + s(r²)) and cos(πr/2) = 1 + r²·c(r²) on |r| ≤ ½, relative."""
     half = mpf(1) / 2
@@ -162,7 +168,7 @@ def normal_tail():
                  [x / (1 - x) for x in grid(mpf(0), mpf("14.5") / mpf("15.5"))])
 
 
-FITS = {f.__name__: f for f in (exp, log, quarter_turns, normal_tail)}
+FITS = {f.__name__: f for f in (exp, log, tanh, quarter_turns, normal_tail)}
 
 if __name__ == "__main__":
     for chosen in sys.argv[1:] or FITS:
