@@ -2,7 +2,7 @@
 import { callOn, copyOf, type Sequential } from '../model.js';
 import { checkOptions, size, wholeNumber } from '../options.js';
 import { type TensorInput, toRows, bytesPerElement } from '../tensor.js';
-import type { Examination } from './checks.js';
+import type { Examination } from './checks/examination.js';
 import { type DiagnoseOptions, examine } from './diagnose.js';
 import { figure, type Finding, type FindingCode, THRESHOLDS } from './findings.js';
 import { sampleOf, withoutLoneRow } from './trials.js';
