@@ -8,7 +8,18 @@ import type { LinesChart } from '../src/report/section.js';
 import { printLimits } from './limits.js';
 import { print, printTable, range, show } from './report.js';
 import { type Quartiles, quartiles } from './slices.js';
-import { type Constants, fit, type Machine, type Sample, scaledLimits, stepsOf, stepTime, timeOf, TYPICAL } from './step-model.js';
+import {
+  type Constants,
+  fit,
+  type Machine,
+  type Sample,
+  scaledLimits,
+  stepsOf,
+  stepTime,
+  timeOf,
+  type TrainingStep,
+  TYPICAL,
+} from './step-model.js';
 import { plannedStep, Training } from './subject.js';
 import { BATCHES, describe, flops, generator, type Network, networkOf, optimizers } from './workloads.js';
 
@@ -92,8 +103,9 @@ export async function predict({ network, threads, networks, seconds }: PredictOp
   const constants = fit(together, BETWEEN, ofOne);
   printConstants(constants, networks);
 
-  const checked = samples.map(({ network: given, half, steps, machine, seconds: measured }): CheckedNetwork => {
-    const predicted = stepTime(steps, machine, constants);
+  const checked = samples.map((sample): CheckedNetwork => {
+    const { network: given, half, machine, seconds: measured } = sample;
+    const predicted = stepTime(sample, machine, constants);
     return { network: describe(given), half, threads: machine.threads, predicted: predicted * 1e6, measured: measured * 1e6 };
   });
   const errors = (['fitted', 'tested'] as const).flatMap((half) =>
@@ -107,10 +119,10 @@ export async function predict({ network, threads, networks, seconds }: PredictOp
   return { limits: [...limits.values()], constants, errors, networks: checked, predictions };
 }
 
-export function planned(network: Network, threads: number): Pick<Sample, 'steps'> {
+export function planned(network: Network, threads: number): TrainingStep {
   const { plan, division } = plannedStep(network, threads);
   const rows = BATCHES * network.batch;
-  return { steps: stepsOf(plan, division, 4 * rows * (network.units[0] ?? 0)) };
+  return { steps: stepsOf(plan, division, 4 * rows * (network.units[0] ?? 0)), short: division.short };
 }
 
 /** Limits of as many threads as were measured, and beyond. */
@@ -176,8 +188,8 @@ async function predictNetwork(
   const here = engine().threads;
   const results: Prediction[] = [];
   for (const count of threads) {
-    const { steps } = planned(network, count);
-    const at = (outer: 'shared' | 'growing') => stepTime(steps, machineOf(limits, count, outer), constants) * 1e6;
+    const step = planned(network, count);
+    const at = (outer: 'shared' | 'growing') => stepTime(step, machineOf(limits, count, outer), constants) * 1e6;
     results.push({
       threads: count,
       microseconds: { low: at('growing'), high: at('shared') },
@@ -199,7 +211,7 @@ function printConstants(constants: Constants, networks: number): void {
     ['product', percent(constants.product), 'of the peak, in a product between its edges'],
     ['pack', constants.pack.toFixed(2), 'times reading an operand, to copy it into panels'],
     ['packAcross', constants.packAcross.toFixed(2), 'the same where it lies across the panels'],
-    ['tile', nanoseconds(constants.tile), 'a register tile and block of k'],
+    ['tile', nanoseconds(constants.tile), 'an element of a product and block of k'],
     ['elementwise', percent(constants.elementwise), 'of the peak, in elementwise operations'],
     ['bandwidth', percent(constants.bandwidth), 'of the bandwidth of reading, in elementwise ops'],
     ['root', nanoseconds(constants.root), 'an element of an optimizer that divides by a root'],
@@ -252,13 +264,13 @@ function printPredictions(network: Network, results: readonly Prediction[]): voi
 
 /** Where the time of one thread goes, by op. */
 function printSteps(network: Network, constants: Constants, limits: ReadonlyMap<number, Limits>): void {
-  const { steps } = planned(network, 1);
+  const step = planned(network, 1);
   const machine = machineOf(limits, 1, 'shared');
-  const total = stepTime(steps, machine, constants);
+  const total = stepTime(step, machine, constants);
   const byOp = new Map<string, { calls: number; seconds: number }>();
-  for (const step of steps) {
-    const { calls, seconds } = byOp.get(step.op) ?? { calls: 0, seconds: 0 };
-    byOp.set(step.op, { calls: calls + 1, seconds: seconds + timeOf(step, machine, constants) });
+  for (const work of step.steps) {
+    const { calls, seconds } = byOp.get(work.op) ?? { calls: 0, seconds: 0 };
+    byOp.set(work.op, { calls: calls + 1, seconds: seconds + timeOf(work, machine, constants) });
   }
   print('\nPredicted for one thread, by op');
   printTable([

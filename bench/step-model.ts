@@ -2,6 +2,7 @@
 // machine of given limits. docs/performance.md, "A model of a step's time", has the formula; predict.ts fits the constants.
 // Nothing here measures.
 import { costOf, productFlops } from '../src/cost.js';
+import type { Division, ProductWay } from '../src/engine.js';
 import type { Limits } from '../src/limits.js';
 import { type Instruction, type Plan, reads, type Tensor, writes } from '../src/plan.js';
 
@@ -13,7 +14,7 @@ export interface Constants {
   readonly pack: number;
   /** The same where the operand lies across the panels. */
   readonly packAcross: number;
-  /** Seconds to begin and end a register tile, once for each block of k. */
+  /** Seconds an element of a product, once for each block of k: a register tile begins with reading them and ends with writing. */
   readonly tile: number;
   /** Share of the peak that elementwise operations reach: their chains are long and divide. */
   readonly elementwise: number;
@@ -59,8 +60,7 @@ interface Product {
   readonly k: number;
   readonly transposeA: boolean;
   readonly transposeB: boolean;
-  /** Of the register tile, and of k at a time: c is read and written once for each. */
-  readonly tile: readonly [rows: number, columns: number, depth: number];
+  readonly way: ProductWay;
   readonly a: Traffic;
   readonly b: Traffic;
   readonly c: Traffic;
@@ -71,30 +71,25 @@ const LOSSES = new Set(['softmaxCrossEntropy', 'categoricalCrossEntropy', 'meanS
 
 /**
  * The steps of a plan.
- * @param division of the loaded program: what EngineProgram.division() returns
+ * @param division of the loaded program
  * @param feedBytes of the data sets that batches are gathered from
  */
-export function stepsOf(plan: Plan, division: Uint32Array, feedBytes: number): StepWork[] {
-  const { instructions, batch } = plan;
+export function stepsOf(plan: Plan, division: Division, feedBytes: number): StepWork[] {
   const distanceOf = distances(plan, feedBytes);
-  const tile = [division[0] ?? 1, division[1] ?? 1, division[2] ?? 1] as const;
-  const steps: StepWork[] = [];
-  for (let at = 3; at < division.length; at += 3) {
-    const [index = 0, rows = 1, columns = 1] = division.subarray(at, at + 3);
-    const instruction = instructions[index];
-    const phases = at > 3 && division[at - 3] === index ? 2 : 1;
+  return division.steps.map((divided, i) => {
+    const { instruction: index, rowParts, columnParts } = divided;
     // A second phase goes over partial results only.
-    if (instruction)
-      steps.push({ ...stepOf(instruction, batch, (tensor) => distanceOf(index, tensor), tile, phases === 2), parts: [rows, columns] });
-  }
-  return steps;
+    const trivial = division.steps[i - 1]?.instruction === index;
+    const distance = (tensor: Tensor | undefined): number => distanceOf(index, tensor);
+    return { ...stepOf(plan.instructions[index], plan.batch, distance, divided.product, trivial), parts: [rowParts, columnParts] };
+  });
 }
 
 function stepOf(
   instruction: Instruction,
   batch: number,
   distanceOf: (tensor: Tensor | undefined) => number,
-  tile: Product['tile'],
+  way: ProductWay | undefined,
   trivial: boolean,
 ): Omit<StepWork, 'parts'> {
   const { op, dims, operands, immediates } = instruction;
@@ -103,11 +98,11 @@ function stepOf(
   const flops = trivial ? 0 : cost.flops - productFlops(instruction, batch);
   const [rows, roots] = [LOSSES.has(op.name) ? m : 0, ROOTS.has(op.name) ? m : 0];
   const traffic = (tensor: Tensor | undefined, bytes: number): Traffic => ({ bytes, distance: distanceOf(tensor) });
-  if (op.name === 'gemm') {
+  if (way) {
     const transpose = immediates.transpose ?? 0;
     const { a, b, c, y, v } = operands;
     const product = {
-      ...{ m, n, k, tile, transposeA: (transpose & 1) !== 0, transposeB: (transpose & 2) !== 0 },
+      ...{ m, n, k, way, transposeA: (transpose & 1) !== 0, transposeB: (transpose & 2) !== 0 },
       ...{ a: traffic(a, 4 * m * k), b: traffic(b, 4 * k * n), c: traffic(c, 4 * m * n) },
     };
     return { op: op.name, flops, rows, roots, product, traffic: [y, v].flatMap((tensor) => (tensor ? [traffic(tensor, 4 * m * n)] : [])) };
@@ -195,45 +190,26 @@ function partTime(
   const elementwise = Math.max(operations, moving, roots * share * constants.root) + rows * share * constants.row + fetching;
   if (!product) return elementwise;
 
-  const { m, n, k, tile: grain, transposeA, a, b, c } = product;
-  const largest = (size: number, of: number, count: number): number => Math.min(size, Math.ceil(Math.ceil(size / of) / count) * of);
-  const [rowsHere, columnsHere] = [largest(m, grain[0], rowParts), largest(n, grain[1], columnParts)];
-  const { tileRows, tileColumns, packsA, packsB } = wayOf(product, rowsHere, columnsHere, limits.isa);
-  const tiles = Math.ceil(rowsHere / tileRows);
-  // One row or two have tiles of their own, wide instead of high.
-  const paddedRows = rowsHere <= 2 && !transposeA ? rowsHere : tiles * Math.max(rowsHere / tiles, LEAST_ROWS);
-  const paddedColumns = Math.ceil(columnsHere / tileColumns) * tileColumns;
-  const multiplying = (2 * paddedRows * paddedColumns * k) / (peak * constants.product);
+  const { m, n, k, way, transposeA, transposeB, a, b, c } = product;
+  const { rows: rowsHere, columns: columnsHere } = way;
+  const elements = computed(way);
+  const multiplying = (2 * elements * k) / (peak * constants.product);
   const [readA, readB] = [reading(a, rowsHere / m), reading(b, columnsHere / n)];
   const readC = reading(c, (rowsHere * columnsHere) / (m * n));
-  const blocks = Math.ceil(k / grain[2]);
-  const starting = constants.tile * tiles * (paddedColumns / tileColumns) * blocks;
+  const blocks = Math.ceil(k / way.depth);
+  const starting = constants.tile * elements * blocks;
   const moved = readA + readB + 2 * blocks * readC;
   const { pack, packAcross } = constants;
-  const packed = packsA * readA * (transposeA ? pack : packAcross) + packsB * readB * (product.transposeB ? packAcross : pack);
+  const packed =
+    Number(way.packsA) * readA * (transposeA ? pack : packAcross) + Number(way.packsB) * readB * (transposeB ? packAcross : pack);
   return Math.max(multiplying + starting, moved) + packed + crossing(a.bytes * (rowsHere / m) + b.bytes * (columnsHere / n)) + elementwise;
 }
 
-/** The register tile that gemm.h takes for a block of c, and whether (1, or 0) it packs a and b. */
-function wayOf({ m, n, k, tile, transposeA, transposeB }: Product, rows: number, columns: number, isa: string): Way {
-  const [tileRows, tileColumns] = tile;
-  const farApart = (stride: number): boolean => stride % 1024 === 0;
-  if (isa === 'avx512' && !transposeB && rows >= 16 && columns % 64 === 0 && (k <= 32 || !transposeA || !farApart(m))) {
-    const packsB = transposeA ? columns >= 256 : farApart(n) ? rows >= 32 : rows >= 8 * tileRows && k * columns >= 3 * 2 ** 16;
-    return { tileRows: 6, tileColumns: 64, packsA: 0, packsB: Number(packsB) };
-  }
-  // Where enough of c uses a panel again, or vectors would not find a row of it.
-  const usedAgain =
-    k > 64 && (transposeA ? columns >= 8 * tileColumns && rows >= 4 * tileRows : columns >= 16 * tileColumns && rows >= 8 * tileRows);
-  const packsB = transposeB ? transposeA || rows > 4 : rows >= 8 * tileRows;
-  return { tileRows, tileColumns, packsA: Number(usedAgain || (!transposeA && tileRows > 8)), packsB: Number(packsB) };
-}
-
-interface Way {
-  readonly tileRows: number;
-  readonly tileColumns: number;
-  readonly packsA: number;
-  readonly packsB: number;
+/** Elements that a block of c is computed as: those of whole register tiles, too, and rows to wait for. */
+function computed({ rows, columns, tileRows, tileColumns, sideways }: ProductWay): number {
+  if (tileRows === 0) return rows * columns;
+  const [height, width] = sideways ? [columns, rows] : [rows, columns];
+  return Math.max(height, Math.ceil(height / tileRows) * LEAST_ROWS) * Math.ceil(width / tileColumns) * tileColumns;
 }
 
 /** Bytes a second in all threads, of data that comes back after `distance` bytes: between two measured sizes by their logarithms. */
@@ -261,16 +237,24 @@ export function together(parts: number, threads: number, work: number, transfer:
   return Math.max(...free) + transfer;
 }
 
-/** The engine tries short steps alone, and goes on as is faster (team.cpp). */
-const SHORT_STEP = 2.5e-4;
+function inOnePart({ product, ...step }: StepWork): StepWork {
+  if (!product) return { ...step, parts: [1, 1] };
+  return { ...step, parts: [1, 1], product: { ...product, way: { ...product.way, rows: product.m, columns: product.n } } };
+}
 
-/** Seconds of a whole training step. */
-export function stepTime(steps: readonly StepWork[], machine: Machine, constants: Constants): number {
+/** A training step. */
+export interface TrainingStep {
+  readonly steps: readonly StepWork[];
+  /** The engine tries it without helpers, too, and goes on as is faster. */
+  readonly short: boolean;
+}
+
+/** Seconds of a training step. */
+export function stepTime({ steps, short }: TrainingStep, machine: Machine, constants: Constants): number {
   const total = (all: readonly StepWork[]): number => all.reduce((sum, step) => sum + timeOf(step, machine, constants), 0);
   const helped = total(steps);
-  if (machine.threads === 1) return helped;
-  const alone = total(steps.map((step) => ({ ...step, parts: [1, 1] })));
-  return alone < SHORT_STEP ? Math.min(helped, alone) : helped;
+  if (!short || machine.threads === 1) return helped;
+  return Math.min(helped, total(steps.map(inOnePart)));
 }
 
 /**
@@ -293,8 +277,7 @@ export function scaledLimits(limits: Limits, threads: number, outer: 'shared' | 
 }
 
 /** A measured step. */
-export interface Sample {
-  readonly steps: readonly StepWork[];
+export interface Sample extends TrainingStep {
   readonly machine: Machine;
   readonly seconds: number;
 }
@@ -304,24 +287,21 @@ const FINE = 0.1;
 
 /** Of each sample about |log| of predicted over measured: the relative error, and no better for always saying too little. */
 function misfit(samples: readonly Sample[], constants: Constants): number {
-  return samples.reduce(
-    (all, { steps, machine, seconds }) => all + Math.hypot(FINE, Math.log(stepTime(steps, machine, constants) / seconds)),
-    0,
-  );
+  return samples.reduce((all, sample) => all + Math.hypot(FINE, Math.log(stepTime(sample, sample.machine, constants) / sample.seconds)), 0);
 }
 
 /** Where fitting starts. */
 export const TYPICAL: Constants = {
-  ...{ product: 0.85, pack: 2, packAcross: 3, tile: 5e-9 },
+  ...{ product: 0.85, pack: 2, packAcross: 3, tile: 5e-11 },
   ...{ elementwise: 0.2, bandwidth: 0.6, root: 5e-10, row: 3e-8, overhead: 1e-7, transfer: 1e-7, crossing: 1e-11 },
 };
 
 const SHARE = [0.01, 1] as const;
 const PASSES = [0.5, 20] as const;
-/** Values that can be, whatever a disturbed machine seems to say: a copy costs a read at least, a line takes as long as an access to the last cache. */
+/** Values that can be, whatever a disturbed machine seems to say: a copy costs a read at least, a line takes as long as an access to the last cache, or a few of them. */
 const BOUNDS: Partial<Record<keyof Constants, readonly [least: number, most: number]>> = {
   ...{ product: SHARE, elementwise: SHARE, bandwidth: SHARE, pack: PASSES, packAcross: PASSES },
-  transfer: [2e-8, 1e-6],
+  transfer: [2e-8, 5e-6],
   crossing: [1e-13, 1e-9],
 };
 

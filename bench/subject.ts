@@ -2,7 +2,7 @@
 // native call runs many steps. That is the part of model.fit that repeats, with the gathering of each batch's rows; what fit
 // does once (copying and checking the data) is left out, as it is for peers, whose tensors exist before the clock starts.
 import { architecture } from '../src/architecture.js';
-import { type EngineProgram, engine } from '../src/engine.js';
+import { type Division, type EngineProgram, engine } from '../src/engine.js';
 import { type Sequential, adagrad, adam, adamW, dense, rmsprop, sequential, sgd } from '../src/api.js';
 import type { Layer } from '../src/layers/layer.js';
 import { resolveLoss } from '../src/losses.js';
@@ -102,7 +102,7 @@ function stepOf({ loss }: Network): PlanKind {
 }
 
 /** The plan of a step, and into what parts so many threads would divide it, be there as many or not. */
-export function plannedStep(network: Network, threads: number): { readonly plan: Plan; readonly division: Uint32Array } {
+export function plannedStep(network: Network, threads: number): { readonly plan: Plan; readonly division: Division } {
   const runtime = new Runtime(engine(), architecture([network.units[0] ?? 0], layersOf(network)), 1, undefined);
   compile(runtime, network, threads);
   const { plan, program } = runtime.plan(stepOf(network), network.batch);

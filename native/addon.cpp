@@ -453,23 +453,44 @@ Napi::Value LoadedProgram::Start(const CallbackInfo& info) {
   return Napi::Value(info.Env(), promise);
 }
 
-// division(): rows and columns of a product's register tile, and how much of k it sums at a time; then of each step its instruction
-// and the parts along m and n
+// division(): whether helpers are tried to be sent away; of each step its instruction and the parts along m and n, of a product how its
+// largest part is computed
 Napi::Value LoadedProgram::Division(const CallbackInfo& info) {
-  auto words = Napi::Uint32Array::New(info.Env(), 3 + 3 * size_t(program_.stepCount));
-  uint32_t* word = words.Data();
-  if (!word) return words;
-  *word++ = program_.table->gemmRows;
-  *word++ = program_.table->gemmColumns;
-  *word++ = program_.table->gemmDepth;
+  const Napi::Env env = info.Env();
+  const auto number = [&](uint32_t value) { return Napi::Number::New(env, value); };
+  auto steps = Napi::Array::New(env, program_.stepCount);
   for (uint32_t s = 0; s < program_.stepCount; s++) {
     const Step& step = program_.steps[s];
     const uint32_t columns = step.call.grid >> 16;
-    *word++ = step.instruction;
-    *word++ = step.parts / columns;
-    *word++ = columns;
+    auto divided = Napi::Object::New(env);
+    divided["instruction"] = number(step.instruction);
+    divided["rowParts"] = number(step.parts / columns);
+    divided["columnParts"] = number(columns);
+    if (step.op == op_gemm) {
+      Call call = step.call;
+      call.m = step.dims[0], call.n = step.dims[1], call.k = step.dims[2];
+      GemmWay way = {};
+      for (uint32_t part = 0; part < step.parts; part++) {
+        const GemmWay its = program_.table->gemmWay(call, part);
+        if (uint64_t(its.rows) * its.columns > uint64_t(way.rows) * way.columns) way = its;
+      }
+      auto product = Napi::Object::New(env);
+      product["rows"] = number(way.rows);
+      product["columns"] = number(way.columns);
+      product["tileRows"] = number(way.tileRows);
+      product["tileColumns"] = number(way.tileColumns);
+      product["sideways"] = Napi::Boolean::New(env, way.sideways);
+      product["depth"] = number(program_.table->gemmDepth);
+      product["packsA"] = Napi::Boolean::New(env, way.packsA);
+      product["packsB"] = Napi::Boolean::New(env, way.packsB);
+      divided["product"] = product;
+    }
+    steps[s] = divided;
   }
-  return words;
+  auto division = Napi::Object::New(env);
+  division["short"] = Napi::Boolean::New(env, isShort(program_, 0, program_.instructionCount, program_.rows));
+  division["steps"] = steps;
+  return division;
 }
 
 }  // namespace

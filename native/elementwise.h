@@ -104,32 +104,43 @@ static void fill(const Call& call, uint32_t part, uint32_t parts, char*) {
   for (size_t i = at.begin; i < at.end; i++) floats(call, 0)[i] = immediateFloat(call, 0);
 }
 
-// The part's block of c, with the epilogue that the instruction asks for.
-static void gemm(const Call& call, uint32_t part, uint32_t, char* scratch) {
-  const uint32_t gridRows = call.grid & 0xFFFF, gridColumns = call.grid >> 16;
-  const Range rows = share(call.m, mr, part / gridColumns, gridRows), columns = share(call.n, nr, part % gridColumns, gridColumns);
+// A part of a gemm: a block of c.
+struct Block {
+  Range rows, columns;
+  Block(const Call& call, uint32_t part)
+      : rows(share(call.m, mr, part / (call.grid >> 16), call.grid & 0xFFFF)),
+        columns(share(call.n, nr, part % (call.grid >> 16), call.grid >> 16)) {}
+};
+
+static GemmArguments argumentsOf(const Call& call, const Block& block) {
+  const auto& [rows, columns] = block;
   const bool transposeA = call.immediates[0] & 1, transposeB = call.immediates[0] & 2;
   const size_t lda = transposeA ? call.m : call.k, ldb = transposeB ? call.k : call.n, ldc = call.n;
-  const size_t corner = rows.begin * ldc + columns.begin;
-  const GemmArguments g = {rows.end - rows.begin,
-                           columns.end - columns.begin,
-                           call.k,
-                           floats(call, 0) + (transposeA ? rows.begin : rows.begin * lda),
-                           floats(call, 1) + (transposeB ? columns.begin * ldb : columns.begin),
-                           floats(call, 2) + corner,
-                           lda,
-                           ldb,
-                           ldc,
-                           transposeA,
-                           transposeB,
-                           1.0f,
-                           immediateFloat(call, 1)};
+  return {rows.end - rows.begin,
+          columns.end - columns.begin,
+          call.k,
+          floats(call, 0) + (transposeA ? rows.begin : rows.begin * lda),
+          floats(call, 1) + (transposeB ? columns.begin * ldb : columns.begin),
+          floats(call, 2) + rows.begin * ldc + columns.begin,
+          lda,
+          ldb,
+          ldc,
+          transposeA,
+          transposeB,
+          1.0f,
+          immediateFloat(call, 1)};
+}
+
+// With the epilogue that the instruction asks for.
+static void gemm(const Call& call, uint32_t part, uint32_t, char* scratch) {
+  const Block block(call, part);
+  const size_t firstColumn = block.columns.begin, corner = block.rows.begin * call.n + firstColumn;
   const float *bias = floats(call, 3), *v = floats(call, 5);
   const int activation = int(call.immediates[2]);
   float* y = v ? nullptr : call.operands[4] ? floats(call, 4) : activation == 0 ? nullptr : floats(call, 2);
-  const LayerEpilogue layer = {bias ? bias + columns.begin : nullptr, y ? y + corner : nullptr, v ? v + corner : nullptr, activation,
+  const LayerEpilogue layer = {bias ? bias + firstColumn : nullptr, y ? y + corner : nullptr, v ? v + corner : nullptr, activation,
                                immediateFloat(call, 3)};
-  gradmill::gemm(g, scratch, bias || y || v ? layer.epilogue() : Epilogue());
+  gradmill::gemm(argumentsOf(call, block), scratch, bias || y || v ? layer.epilogue() : Epilogue());
 }
 
 }  // namespace ops

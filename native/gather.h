@@ -58,7 +58,7 @@ static void gather(const Call& call, uint32_t part, uint32_t parts, char*) {
   const float *mean = floats(call, 1), *scale = floats(call, 2);
   const Range rows = share(call.m, 1, part, parts);
   // Rows lie anywhere in the data set: one that is about 4 KiB ahead is fetched while this one is converted.
-  const size_t most = 1 + 4096 / (n * bytesOf(feed.type) + 1), half = 1 + (rows.end - rows.begin) / 2, ahead = most < half ? most : half;
+  const size_t most = 1 + 4096 / (n * bytesOf(feed.type) + 1), half = 1 + (rows.end - rows.begin) / 2, ahead = smaller(most, half);
   for (size_t i = rows.begin; i < rows.end; i++) {
     float* y = floats(call, 0) + i * n;
     const uint64_t row = sourceRow(call, feed, i);

@@ -31,8 +31,6 @@ constexpr size_t gemmScratch = (mc * kc + kc * (nc + nr) + size_t(mr) * nr + 2 *
 
 static_assert(F::lanes != 16 || (wideRows * wideColumns <= mr * nr && nc % wideColumns == 0), "scratch is enough for wide tiles");
 
-constexpr size_t smaller(size_t a, size_t b) { return a < b ? a : b; }
-
 // How the micro-kernel reads a: element (i, p) at a[i + p·stride] when its columns are contiguous (packed, or transposed in
 // place), else at a[i·stride + p].
 struct View {
@@ -511,6 +509,27 @@ static inline void withRows(size_t rows, Body body) {
     if (rows < most) return withRows<most - 1>(rows, body);
   }
   body(std::integral_constant<int, int(most)>());
+}
+
+static GemmWay wayOf(const GemmArguments& g) {
+  GemmWay way = {uint32_t(g.m), uint32_t(g.n), 0, 0, false, false, false};
+  const auto tiled = [&](uint32_t rows, uint32_t columns, Packing packing) {
+    way.tileRows = rows, way.tileColumns = columns, way.packsA = packing.a, way.packsB = packing.b;
+  };
+  switch (pathOf(g)) {
+    case Path::turned:
+      tiled(mr, nr, {!g.transposeA, false});
+      way.sideways = true;
+      return way;
+    case Path::wide:
+      tiled(wideRows, wideColumns, packingOfWide(g));
+      return way;
+    case Path::blocked:
+      tiled(mr, nr, packingOf(g));
+      return way;
+    default:
+      return way;
+  }
 }
 
 static void gemm(const GemmArguments& given, char* scratch, const Epilogue& epilogue) {

@@ -18,6 +18,7 @@ namespace gradmill {
 namespace {
 
 void bareGemm(const GemmArguments& arguments, char* scratch) { gemm(arguments, scratch, Epilogue()); }
+GemmWay wayOfPart(const Call& call, uint32_t part) { return wayOf(ops::argumentsOf(call, ops::Block(call, part))); }
 
 constexpr const char* isaName =
 #if defined(GRADMILL_ISA_SSE2)
@@ -46,6 +47,7 @@ extern "C" const KernelTable GRADMILL_TABLE = {isaName,
                                                uint32_t(mr),
                                                uint32_t(nr),
                                                uint32_t(kc),
-                                               F::lanes*(fusedMultiplyAdd ? 5.5 : 3.5)};
+                                               F::lanes*(fusedMultiplyAdd ? 5.5 : 3.5),
+                                               wayOfPart};
 
 }  // namespace gradmill

@@ -41,6 +41,8 @@ struct FaultRecord {
   uint32_t place;        // of that row in the batch
 };
 
+constexpr size_t smaller(size_t a, size_t b) { return a < b ? a : b; }
+
 // One instruction with its addresses resolved; its dims hold the running batch's rows.
 struct Call {
   uint32_t m, n, k;
@@ -66,6 +68,13 @@ struct GemmArguments {
   float alpha, beta;
 };
 
+// How a block of c is computed: by register tiles (of 0 rows: by none, all at once), whose rows are c's columns where they lie
+// sideways; and what is packed.
+struct GemmWay {
+  uint32_t rows, columns, tileRows, tileColumns;
+  bool sideways, packsA, packsB;
+};
+
 // Whether a block of c is written along its rows: where the block of b stays in L1; in L2 for short sums, which spend their time on c.
 constexpr bool isRowwise(size_t columns, size_t depth) { return columns * depth <= (depth <= 128 ? 24576 : 6144); }
 
@@ -78,8 +87,9 @@ struct KernelTable {
   void (*gemm)(const GemmArguments& arguments, char* scratch);
   // Rows and columns that a part of a gemm should be multiples of.
   uint32_t gemmRows, gemmColumns;
-  uint32_t gemmDepth;  // of k at a time
-  double speed;        // multiply-adds a nanosecond in a large product, roughly
+  uint32_t gemmDepth;                                   // of k at a time
+  double speed;                                         // multiply-adds a nanosecond in a large product, roughly
+  GemmWay (*gemmWay)(const Call& call, uint32_t part);  // of a part of a gemm
 };
 
 extern "C" const KernelTable kernels_sse2, kernels_avx2, kernels_avx2_strict, kernels_avx512, kernels_avx512_strict, kernels_neon,

@@ -76,10 +76,8 @@ constexpr double margin = 1.08, longBatch = 250000;  // nanoseconds on one threa
 Pace& paceOf(const Job& job) {
   const Run& run = job.run;
   Pace& pace = job.program->pace;
-  if (pace.from != run.from || pace.to != run.to || pace.batch != run.batch) {
-    const bool open = job.program->threads > 1 && estimate(*job.program, run.from, run.to, run.batch) < longBatch;
-    pace = {run.from, run.to, run.batch, open, true, false, 0, shortestPeriod, 0, 0};
-  }
+  if (pace.from != run.from || pace.to != run.to || pace.batch != run.batch)
+    pace = {run.from, run.to, run.batch, isShort(*job.program, run.from, run.to, run.batch), true, false, 0, shortestPeriod, 0, 0};
   return pace;
 }
 
@@ -215,6 +213,10 @@ void dismiss() {
   change(&team.calls);
   team.lock.release();
   wakeAll(&team.calls);
+}
+
+bool isShort(const Program& program, uint32_t from, uint32_t to, uint32_t batch) {
+  return program.threads > 1 && estimate(program, from, to, batch) < longBatch;
 }
 
 void submit(Job* job) {

@@ -40,6 +40,9 @@ void dismiss();
 
 void submit(Job* job);
 
+// Whether batches of the instructions from `from` to `to` are so short that they are tried without helpers, too.
+bool isShort(const Program& program, uint32_t from, uint32_t to, uint32_t batch);
+
 // Ends an owner's jobs: when it returns, no thread touches their memory.
 void forget(const void* owner);
 

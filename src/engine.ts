@@ -36,11 +36,39 @@ export interface EngineProgram {
   start(from: number, to: number, firstRow: number, rowCount: number, batch: number, ...watch: Partial<WatchedBatches>): Promise<void>;
   /** Gives its memory back before it is collected; nothing may call it afterwards. Undefined: there is none to give. */
   release?(): void;
-  /**
-   * Rows and columns of a product's register tile, and how much of k it sums at a time; then of each step its instruction and the
-   * parts that threads divide it into, along m and n (1 for what is no product). Undefined: this engine does not tell.
-   */
-  division?(): Uint32Array;
+  /** How threads divide the program. Undefined: this engine does not tell. */
+  division?(): Division;
+}
+
+export interface Division {
+  /** So short, all instructions together, that they are done by one thread where that is found to be faster. */
+  readonly short: boolean;
+  readonly steps: readonly DividedStep[];
+}
+
+export interface DividedStep {
+  /** Its number in the plan; those of two phases come twice. */
+  readonly instruction: number;
+  /** Parts along m and n; 1 along n of what is no product. */
+  readonly rowParts: number;
+  readonly columnParts: number;
+  /** How the largest part of a gemm is computed. */
+  readonly product?: ProductWay;
+}
+
+export interface ProductWay {
+  /** Of the part. */
+  readonly rows: number;
+  readonly columns: number;
+  /** Of a register tile; 0 where there are none, as in products of a single row. */
+  readonly tileRows: number;
+  readonly tileColumns: number;
+  /** A tile's rows are columns of c. */
+  readonly sideways: boolean;
+  /** Of k at a time: c is read and written once for each. */
+  readonly depth: number;
+  readonly packsA: boolean;
+  readonly packsB: boolean;
 }
 
 export interface GemmCall {

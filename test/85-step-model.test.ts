@@ -20,19 +20,21 @@ const machine = (threads: number): Machine => ({ threads, limits: limitsOf });
 
 const nothing = { flops: 0, traffic: [], rows: 0, roots: 0, parts: [1, 1] } as const;
 const constants: Constants = {
-  ...{ product: 0.5, pack: 2, packAcross: 4, tile: 1e-9, elementwise: 0.25, bandwidth: 0.5 },
+  ...{ product: 0.5, pack: 2, packAcross: 4, tile: 1e-11, elementwise: 0.25, bandwidth: 0.5 },
   ...{ root: 1e-9, row: 1e-8, overhead: 1e-7, transfer: 1e-7, crossing: 0 },
 };
 const near = (bytes: number) => ({ bytes, distance: 1 });
 
-function product(m: number, n: number, k: number, changes: Partial<NonNullable<StepWork['product']>> = {}): StepWork {
+type Product = NonNullable<StepWork['product']>;
+/** In one part, by tiles of 6 × 16, with nothing packed. */
+function product(m: number, n: number, k: number, changes: Partial<Product['way']> = {}, others: Partial<Product> = {}): StepWork {
   const operands = { a: near(4 * m * k), b: near(4 * k * n), c: near(4 * m * n) };
-  return {
-    ...nothing,
-    op: 'gemm',
-    product: { m, n, k, transposeA: false, transposeB: false, tile: [6, 16, 400], ...operands, ...changes },
-  };
+  const tiles = { tileRows: 6, tileColumns: 16, sideways: false, depth: 400, packsA: false, packsB: false };
+  const way = { rows: m, columns: n, ...tiles, ...changes };
+  return { ...nothing, op: 'gemm', product: { m, n, k, transposeA: false, transposeB: false, way, ...operands, ...others } };
 }
+/** The same on two threads, by rows. */
+const halved = (m: number, n: number, k: number): StepWork => ({ ...product(m, n, k, { rows: Math.ceil(m / 12) * 6 }), parts: [2, 1] });
 
 describe('one thread', () => {
   const seconds = (step: StepWork) => timeOf(step, machine(1), constants) - constants.overhead;
@@ -45,31 +47,28 @@ describe('one thread', () => {
     expect(timeOf({ ...nothing, op: 'advance' }, machine(1), constants)).toBe(constants.overhead);
   });
 
-  test('a product: whole register tiles at a share of the peak, and panels where they are used again', () => {
-    // 12 × 32 × 200: two tiles by two, in one block; a and b are read in place.
-    expect(seconds(product(12, 32, 200))).toBeCloseTo((2 * 12 * 32 * 200) / 50e9 + 4e-9, 13);
-    // 10 columns take as long as 16.
+  test('a product: whole register tiles at a share of the peak, and what is packed', () => {
+    // 12 × 32 × 200: two tiles by two, in one block.
+    expect(seconds(product(12, 32, 200))).toBeCloseTo((2 * 12 * 32 * 200) / 50e9 + 12 * 32 * 1e-11, 13);
+    // 10 columns take as long as 16, three rows as four; sideways it is the other way round.
     expect(seconds(product(12, 10, 200))).toBeCloseTo(seconds(product(12, 16, 200)), 13);
-    // Three rows take as long as four.
     expect(seconds(product(3, 16, 200))).toBeCloseTo(seconds(product(4, 16, 200)), 13);
-    // b is packed for 48 rows; across, for any number above four.
-    const multiplied = (m: number, k: number) => (2 * m * 16 * k) / 50e9;
-    expect(seconds(product(48, 16, 200))).toBeCloseTo(multiplied(48, 200) + 8e-9 + (2 * 4 * 200 * 16) / 100e9, 13);
-    expect(seconds(product(12, 16, 200, { transposeB: true }))).toBeCloseTo(multiplied(12, 200) + 2e-9 + (4 * 4 * 200 * 16) / 100e9, 13);
-    // A single row is as slow as its weights are to read.
-    expect(seconds(product(1, 1600, 1000, { b: { bytes: 6.4e6, distance: 1e9 } }))).toBeGreaterThan(6.4e6 / 10e9);
+    expect(seconds(product(10, 3, 200, { sideways: true }))).toBeCloseTo(seconds(product(16, 4, 200, { sideways: true })), 13);
+    expect(seconds(product(30, 12, 200, { sideways: true }))).toBeCloseTo((2 * 32 * 12 * 200) / 50e9 + 32 * 12 * 1e-11, 13);
+    // Deep sums read and write c once for each block of k.
+    expect(seconds(product(6, 16, 1000))).toBeCloseTo((2 * 6 * 16 * 1000) / 50e9 + 3 * 96 * 1e-11, 13);
+    const packing = (way: Partial<Product['way']>, others?: Partial<Product>) =>
+      seconds(product(48, 16, 200, way, others)) - seconds(product(48, 16, 200));
+    expect(packing({ packsB: true })).toBeCloseTo((2 * 4 * 200 * 16) / 100e9, 13);
+    expect(packing({ packsB: true }, { transposeB: true })).toBeCloseTo((4 * 4 * 200 * 16) / 100e9, 13);
+    expect(packing({ packsA: true })).toBeCloseTo((4 * 4 * 200 * 48) / 100e9, 13);
+    expect(packing({ packsA: true }, { transposeA: true })).toBeCloseTo((2 * 4 * 200 * 48) / 100e9, 13);
   });
 
-  test('a product by wide tiles: six rows, 64 columns, operands in place but for a large b of many rows', () => {
-    const avx512: Machine = { threads: 1, limits: (threads) => ({ ...limitsOf(threads), isa: 'avx512' }) };
-    const time = (...shape: Parameters<typeof product>) =>
-      timeOf(product(...shape), avx512, { ...constants, packAcross: 1 }) - constants.overhead;
-    const tile = [14, 32, 1024] as const;
-    const multiplied = (m: number, n: number, k: number) => (2 * m * n * k) / 50e9;
-    expect(time(18, 128, 200, { tile })).toBeCloseTo(multiplied(18, 128, 200) + 6e-9, 13);
-    expect(time(240, 256, 1000, { tile })).toBeCloseTo(multiplied(240, 256, 1000) + 160e-9 + (2 * 4 * 256 * 1000) / 100e9, 12);
-    // 96 columns they do not divide: 14 rows, and a in panels.
-    expect(time(28, 96, 200, { tile })).toBeCloseTo(multiplied(28, 96, 200) + 6e-9 + (4 * 28 * 200) / 100e9, 13);
+  test('a product without tiles computes nothing twice; a single row is as slow as its weights are to read', () => {
+    const [none, far] = [{ tileRows: 0, tileColumns: 0 }, { b: { bytes: 6.4e6, distance: 1e9 } }];
+    expect(seconds(product(3, 10, 200, none))).toBeCloseTo((2 * 3 * 10 * 200) / 50e9 + 30e-11, 13);
+    expect(seconds(product(1, 1600, 1000, none, far))).toBeGreaterThan(6.4e6 / 10e9);
   });
 
   test('bandwidth lies between those of the measured sizes', () => {
@@ -92,7 +91,7 @@ describe('threads', () => {
   });
 
   test('a product on two takes whole tiles on each, and no step of one part gains', () => {
-    const split = (m: number) => timeOf({ ...product(m, 16, 500), parts: [2, 1] }, machine(2), { ...constants, transfer: 0 });
+    const split = (m: number) => timeOf(halved(m, 16, 500), machine(2), { ...constants, transfer: 0 });
     expect(split(24)).toBeCloseTo(timeOf(product(12, 16, 500), machine(1), constants), 12);
     expect(split(18)).toBeCloseTo(split(24), 12);
     const whole = product(12, 16, 50);
@@ -114,14 +113,16 @@ describe('threads', () => {
     expect(waits(moved, 2)).toBeCloseTo(0.5e6 * crossing, 12);
     expect(waits({ ...moved, parts: [1, 1] }, 2)).toBe(0);
     // Each reads its rows of a and all of b, of which the other wrote half.
-    expect(waits({ ...product(12, 16, 500), parts: [2, 1] }, 2)).toBeCloseTo((4 / 2) * 500 * (6 + 16) * crossing, 15);
+    expect(waits(halved(12, 16, 500), 2)).toBeCloseTo((4 / 2) * 500 * (6 + 16) * crossing, 15);
   });
 
   test('are used where they pay', () => {
-    const step: StepWork = { ...product(24, 16, 500), parts: [2, 1] };
-    const seconds = (transfer: number) => stepTime([step, step], machine(2), { ...constants, transfer });
+    const step = halved(24, 16, 500);
+    const seconds = (transfer: number, short = true) => stepTime({ steps: [step, step], short }, machine(2), { ...constants, transfer });
     expect(seconds(0)).toBeCloseTo(2 * timeOf(product(12, 16, 500), machine(1), constants), 12);
-    expect(seconds(1)).toBeCloseTo(2 * timeOf({ ...step, parts: [1, 1] }, machine(1), constants), 12);
+    expect(seconds(1)).toBeCloseTo(2 * timeOf(product(24, 16, 500), machine(1), constants), 12);
+    // Long steps are not tried alone.
+    expect(seconds(1, false)).toBeGreaterThan(4);
   });
 
   test('limits of more of them: all grow, or the last cache and memory stay', () => {
@@ -143,9 +144,9 @@ test('more work takes longer: rows, columns, depth, operations, bytes', () => {
     expect(times.at(-1)).toBeGreaterThan(times[0]);
   };
   for (const transposeA of [false, true]) {
-    grows(sizes.map((m) => product(m, 64, 100, { transposeA })));
-    grows(sizes.map((n) => product(64, n, 100, { transposeA })));
-    grows(sizes.map((k) => product(64, 64, k, { transposeA })));
+    grows(sizes.map((m) => product(m, 64, 100, {}, { transposeA })));
+    grows(sizes.map((n) => product(64, n, 100, {}, { transposeA })));
+    grows(sizes.map((k) => product(64, 64, k, {}, { transposeA })));
   }
   grows(sizes.map((size) => ({ ...nothing, op: 'activate', flops: 1000 * size, traffic: [near(100 * size)] })));
   grows(sizes.map((size) => ({ ...nothing, op: 'sgd', traffic: [{ bytes: 1e5, distance: 1e4 * size ** 3 }] })));
@@ -158,7 +159,12 @@ test('fitting finds the constants that made the samples, from typical ones', () 
       steps.push([product(rows, size, 2 * size), { ...nothing, op: 'activate', flops: rows * size * 40, traffic: [near(rows * size)] }]);
   const names = ['product', 'elementwise', 'overhead'] as const;
   const made: Constants = { ...TYPICAL, product: 0.6, elementwise: 0.1, overhead: 5e-7 };
-  const samples = steps.map((given) => ({ steps: given, machine: machine(1), seconds: stepTime(given, machine(1), made) }));
+  const samples = steps.map((given) => ({
+    steps: given,
+    short: false,
+    machine: machine(1),
+    seconds: stepTime({ steps: given, short: false }, machine(1), made),
+  }));
   const found = fit(samples, names, TYPICAL);
   for (const name of names) expect(Math.abs(found[name] / made[name] - 1)).toBeLessThan(0.03);
   expect(found.pack).toBe(TYPICAL.pack);
@@ -179,6 +185,25 @@ describe.runIf(backend().name === 'native')('a plan', () => {
     const { plan: large, division: for96 } = plannedStep(wide, 96);
     const most = Math.max(...stepsOf(large, for96, 0).map(({ parts: [rows, columns] }) => rows * columns));
     expect(most).toBeGreaterThanOrEqual(96);
+    expect([division.short, for96.short, plannedStep(network, 1).division.short]).toEqual([true, false, false]);
+  });
+
+  test('is computed in parts that cover it, by tiles, or a single row without', () => {
+    for (const threads of [1, 3]) {
+      for (const { parts, product } of stepsOf(plan, plannedStep(network, threads).division, 0)) {
+        if (!product) continue;
+        const { m, n, way } = product;
+        expect(way.rows).toBeLessThanOrEqual(m);
+        expect(way.columns).toBeLessThanOrEqual(n);
+        expect(way.rows * parts[0]).toBeGreaterThanOrEqual(m);
+        expect(way.columns * parts[1]).toBeGreaterThanOrEqual(n);
+        expect(way.tileRows * way.tileColumns).toBeGreaterThan(0);
+        expect(way.depth).toBeGreaterThanOrEqual(100);
+      }
+    }
+    const row = plannedStep({ ...network, batch: 1 }, 1);
+    const [first] = stepsOf(row.plan, row.division, 0).flatMap(({ product }) => product ?? []);
+    expect(first.way).toMatchObject({ rows: 1, columns: 300, tileRows: 0, tileColumns: 0 });
   });
 
   test('moves every byte of its operands, and finds them no farther than all it touches', () => {
@@ -203,7 +228,7 @@ describe.runIf(backend().name === 'native')('a plan', () => {
   test('takes longer for a larger batch', () => {
     const times = [1, 8, 64, 512].map((batch) => {
       const planned = plannedStep({ ...network, batch }, 1);
-      return stepTime(stepsOf(planned.plan, planned.division, 0), machine(1), TYPICAL);
+      return stepTime({ steps: stepsOf(planned.plan, planned.division, 0), short: false }, machine(1), TYPICAL);
     });
     expect([...times].sort((a, b) => a - b)).toEqual(times);
   });
