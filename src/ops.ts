@@ -85,19 +85,52 @@ export interface OpSignature {
 
 export type OpTable = ReadonlyMap<OpName, OpSignature>;
 
-/** @throws GradmillError 'backend-unavailable' for text that this version cannot read. */
 export function parseOps(texts: readonly OpText[]): OpTable {
-  return new Map(
-    texts.map((text, code) => {
-      const words = (s: string) => s.split(' ').filter((word) => word !== '');
-      const dims = words(text.dims);
-      const immediates = words(text.immediates).map((word) => ({ name: word.replace(':f32', ''), float: word.endsWith(':f32') }));
-      return [
-        text.name as OpName,
-        { name: text.name as OpName, code, dims, immediates, operands: words(text.operands).map((word) => parseOperand(word, dims)) },
-      ];
-    }),
-  );
+  return new Map(texts.map((text, code) => [text.name as OpName, new LazySignature(text, code)]));
+}
+
+type Words = Pick<OpSignature, 'dims' | 'immediates' | 'operands'>;
+
+/** Parsed when it is first asked for: a program has few of the ops, and loading the engine need not wait for all. */
+class LazySignature implements OpSignature {
+  readonly name: OpName;
+  readonly #text: OpText;
+  #parsed: Words | undefined;
+
+  constructor(
+    text: OpText,
+    readonly code: number,
+  ) {
+    this.name = text.name as OpName;
+    this.#text = text;
+  }
+
+  get dims(): Words['dims'] {
+    return this.#words.dims;
+  }
+
+  get immediates(): Words['immediates'] {
+    return this.#words.immediates;
+  }
+
+  get operands(): Words['operands'] {
+    return this.#words.operands;
+  }
+
+  /** @throws GradmillError 'backend-unavailable' for text that this version cannot read */
+  get #words(): Words {
+    return (this.#parsed ??= parse(this.#text));
+  }
+}
+
+function parse(text: OpText): Words {
+  const words = (s: string) => s.split(' ').filter((word) => word !== '');
+  const dims = words(text.dims);
+  return {
+    dims,
+    immediates: words(text.immediates).map((word) => ({ name: word.replace(':f32', ''), float: word.endsWith(':f32') })),
+    operands: words(text.operands).map((word) => parseOperand(word, dims)),
+  };
 }
 
 function parseOperand(word: string, dims: readonly string[]): OperandSignature {

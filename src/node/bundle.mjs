@@ -30,7 +30,7 @@ await build({
   configFile: false,
   logLevel: 'warn',
   // Names are for whoever reads a stack or prints an object.
-  esbuild: { minifyWhitespace: true, minifySyntax: true, minifyIdentifiers: false },
+  esbuild: { minifyWhitespace: true, minifySyntax: true, minifyIdentifiers: false, charset: 'ascii' },
   build: {
     ssr: true,
     target: 'node20.19',

@@ -1,7 +1,6 @@
 // Files: read whole, written atomically. What goes wrong is a GradmillError 'file-io' that names the path.
 import { access, constants, mkdir, open, realpath, rename, rm, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { getSystemErrorMap } from 'node:util';
 import { GradmillError } from '../errors.js';
 import type { Appender } from '../platform.js';
 
@@ -155,9 +154,9 @@ function isSystemError(error: unknown): error is NodeJS.ErrnoException {
   return error instanceof Error && 'code' in error;
 }
 
-/** 'no such file or directory (ENOENT)': Node's own message would name the temporary file. */
+/** 'no such file or directory (ENOENT)', of Node's 'ENOENT: no such file or directory, open …', which would name the temporary file. */
 function systemReason(error: unknown): string {
   if (!isSystemError(error)) return String(error);
-  const known = error.errno === undefined ? undefined : getSystemErrorMap().get(error.errno);
-  return known === undefined ? error.message : `${known[1]} (${known[0]})`;
+  const [, reason] = /^E\w+: ([^,]+),/.exec(error.message) ?? [];
+  return reason === undefined ? error.message : `${reason} (${error.code})`;
 }
