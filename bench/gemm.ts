@@ -265,7 +265,8 @@ async function check(
       differences.set(peer, difference);
       continue;
     }
-    wrong.push(`${named}: ${peer.name} differs from ours by ${difference} of the terms' magnitude`);
+    const what = difference === Number.MAX_VALUE ? 'gives NaN' : `differs from ours by ${difference} of the terms' magnitude`;
+    wrong.push(`${named}: ${peer.name} ${what}`);
   }
   if (wrong.length > 0 && differences.size === 0) throw new Error(wrong.join('; '));
   for (const line of wrong) print(`left out: ${line}`);
@@ -331,7 +332,7 @@ function printVerdicts(targets: readonly Verdict[]): void {
       `${threads}`,
       target,
       `≥ ${wanted.toFixed(2)}`,
-      got.toFixed(2),
+      got.toFixed(3),
       met ? 'met' : 'MISSED',
       reached ? `${reached[0]} of ${reached[1]}` : '',
       where,

@@ -70,7 +70,7 @@ void callHelpers(Crew& crew) {
 // one way has been the faster, the rarer the trials. To send helpers away takes two in a row, and a margin: those that were busy
 // elsewhere make no difference, and may come back.
 constexpr uint32_t trial = 16, timed = 4, shortestPeriod = 128, longestPeriod = 4096;
-constexpr double margin = 1.08, longBatch = 250000;  // nanoseconds on one thread, beyond which helpers always pay
+constexpr double margin = 1.08, longBatch = 1e6;  // nanoseconds on one thread, beyond which helpers always pay
 
 // The pace of the job's batches.
 Pace& paceOf(const Job& job) {

@@ -86,7 +86,7 @@ export function prepareProfile(jobs: Jobs, x: TensorInput, y: TensorInput, optio
   };
 }
 
-const [SHORT_STEP, TRIED_STEPS] = [5e-4, 32];
+const [SHORT_STEP, TRIED_STEPS] = [2e-3, 32];
 const USUAL = { seconds: 0.5, least: 5, most: 1000 };
 
 /**
