@@ -7,6 +7,9 @@
 
 #if defined(__linux__)
 #include <sched.h>
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
 #elif defined(__APPLE__)
 #include <sys/sysctl.h>
 #endif
@@ -71,6 +74,12 @@ CacheSizes cacheSizes() {
     if (sscanf(level, "%d", &number) == 1 && number >= 1 && number <= 3 && sscanf(size, "%zuK", &kilobytes) == 1)
       sizes[number] = kilobytes << 10;
   }
+#if defined(__x86_64__)
+  // Some virtual machines hide the caches from the system. These leaves stay; their L3 is that of the whole package.
+  unsigned a, b, c, d;
+  if (sizes[1] == 0 && __get_cpuid(0x80000005, &a, &b, &c, &d)) sizes[1] = size_t(c >> 24) << 10;
+  if (sizes[2] == 0 && __get_cpuid(0x80000006, &a, &b, &c, &d)) sizes[2] = size_t(c >> 16) << 10;
+#endif
 #elif defined(__APPLE__)
   const char* names[4] = {nullptr, "hw.l1dcachesize", "hw.l2cachesize", "hw.l3cachesize"};
   for (int level = 1; level <= 3; level++) {
