@@ -105,7 +105,9 @@ const PYTORCH = 'pytorch';
  * How many times as fast as PyTorch at its best setting: gradmill by the ratios within a round, others by medians. Without PyTorch
  * the time of a step.
  */
-export function trainingCharts(results: readonly Measurement[]): DotsChart[] {
+export function trainingCharts(all: readonly Measurement[]): DotsChart[] {
+  // One that cannot do the same work is no measure.
+  const results = all.filter(({ check }) => check !== undefined);
   const compared = results.filter(({ family }) => family === PYTORCH);
   const ratios = compared.length > 0;
   const present = new Set(results.map(({ family }) => family).filter((family) => family !== PYTORCH));

@@ -298,10 +298,10 @@ export const TYPICAL: Constants = {
 
 const SHARE = [0.01, 1] as const;
 const PASSES = [0.5, 20] as const;
-/** Values that can be, whatever a disturbed machine seems to say: a copy costs a read at least, a line takes as long as an access to the last cache, or a few of them. */
+/** Values that can be, whatever a disturbed machine seems to say: a copy costs a read at least, a line takes as long as an access to the last cache. */
 const BOUNDS: Partial<Record<keyof Constants, readonly [least: number, most: number]>> = {
   ...{ product: SHARE, elementwise: SHARE, bandwidth: SHARE, pack: PASSES, packAcross: PASSES },
-  transfer: [2e-8, 5e-6],
+  transfer: [2e-8, 1e-6],
   crossing: [1e-13, 1e-9],
 };
 

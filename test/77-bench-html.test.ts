@@ -79,6 +79,11 @@ describe('training', () => {
     expect(w3[0]).toBeLessThan(1);
   });
 
+  test('without those that cannot do the same work', () => {
+    const others = training.map((row) => (row.family === 'jaxjs' ? { ...row, check: undefined } : row));
+    expect(trainingCharts(others)[0].series).toEqual(['gradmill, native', 'TensorFlow.js 4.22.0 WASM']);
+  });
+
   test('without PyTorch is shown in µs', () => {
     const [chart] = trainingCharts(training.filter(({ family }) => family !== 'pytorch'));
     expect(chart).toMatchObject({ y: { label: 'time of a step (µs)' }, unit: ' µs' });
