@@ -107,7 +107,7 @@ const PYTORCH = 'pytorch';
  */
 export function trainingCharts(all: readonly Measurement[]): DotsChart[] {
   // One that cannot do the same work is no measure.
-  const results = all.filter(({ check }) => check !== undefined);
+  const results = all.filter(({ check, agrees }) => check !== undefined && agrees);
   const compared = results.filter(({ family }) => family === PYTORCH);
   const ratios = compared.length > 0;
   const present = new Set(results.map(({ family }) => family).filter((family) => family !== PYTORCH));

@@ -37,7 +37,7 @@ const classifier = { activation: 'relu', loss: 'softmaxCrossEntropy', measures: 
 
 const W1: Workload = { ...classifier, name: 'W1', units: [784, 128, 10], optimizer: sgd, batch: 32 };
 const W2: Workload = { ...classifier, name: 'W2', units: [784, 512, 512, 10], optimizer: adam, batch: 128 };
-// Few steps to check, as the slowest peer takes a quarter of a minute for one; momentum shows in the third loss.
+// Few steps to check, as the slowest peer takes ten seconds for one; momentum shows in the third loss.
 const W3: Workload = {
   ...classifier,
   name: 'W3',

@@ -453,8 +453,8 @@ Napi::Value LoadedProgram::Start(const CallbackInfo& info) {
   return Napi::Value(info.Env(), promise);
 }
 
-// division(): whether helpers are tried to be sent away; of each step its instruction and the parts along m and n, of a product how its
-// largest part is computed
+// division(): whether the program is so short that it is tried without helpers; of each step its instruction and the parts along m
+// and n, of a product how its largest part is computed
 Napi::Value LoadedProgram::Division(const CallbackInfo& info) {
   const Napi::Env env = info.Env();
   const auto number = [&](uint32_t value) { return Napi::Number::New(env, value); };

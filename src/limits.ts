@@ -37,7 +37,7 @@ export interface LimitOptions {
  * The limits of so many threads: each the fastest of many windows of about a millisecond, which is the least disturbed one. Caches
  * whose sizes the engine does not know are taken to be small. Where an engine has no threads and runs take turns with a page,
  * the figures are what those turns leave.
- * @throws GradmillError 'out-of-memory' where four times the last cache, or 64 MiB, cannot be had
+ * @throws GradmillError 'out-of-memory' where four times the last cache, or 64 MiB, or where L3 is unknown eight times all L2, cannot be had
  */
 export async function measureLimits(engine: Engine, options: LimitOptions): Promise<Limits> {
   const { threads, isa = engine.isa, strict = engine.strict, seconds = 1 } = options;

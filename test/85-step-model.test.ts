@@ -90,10 +90,9 @@ describe('threads', () => {
     expect(together(4, 2, 10, 0)).toBe(20);
   });
 
-  test('a product on two takes whole tiles on each, and no step of one part gains', () => {
-    const split = (m: number) => timeOf(halved(m, 16, 500), machine(2), { ...constants, transfer: 0 });
-    expect(split(24)).toBeCloseTo(timeOf(product(12, 16, 500), machine(1), constants), 12);
-    expect(split(18)).toBeCloseTo(split(24), 12);
+  test('a product on two takes as long as its part, and no step of one part gains', () => {
+    const split = timeOf(halved(24, 16, 500), machine(2), { ...constants, transfer: 0 });
+    expect(split).toBeCloseTo(timeOf(product(12, 16, 500), machine(1), constants), 12);
     const whole = product(12, 16, 50);
     expect(timeOf(whole, machine(2), constants)).toBe(timeOf(whole, machine(1), constants));
   });
@@ -198,7 +197,6 @@ describe.runIf(backend().name === 'native')('a plan', () => {
         expect(way.rows * parts[0]).toBeGreaterThanOrEqual(m);
         expect(way.columns * parts[1]).toBeGreaterThanOrEqual(n);
         expect(way.tileRows * way.tileColumns).toBeGreaterThan(0);
-        expect(way.depth).toBeGreaterThanOrEqual(100);
       }
     }
     const row = plannedStep({ ...network, batch: 1 }, 1);

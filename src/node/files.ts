@@ -157,6 +157,6 @@ function isSystemError(error: unknown): error is NodeJS.ErrnoException {
 /** 'no such file or directory (ENOENT)', of Node's 'ENOENT: no such file or directory, open …', which would name the temporary file. */
 function systemReason(error: unknown): string {
   if (!isSystemError(error)) return String(error);
-  const [, reason] = /^E\w+: ([^,]+),/.exec(error.message) ?? [];
-  return reason === undefined ? error.message : `${reason} (${error.code})`;
+  const [, code, reason] = /^([A-Z]\w*): ([^,]+), \w+/.exec(error.message) ?? [];
+  return reason === undefined || code !== error.code ? error.message : `${reason} (${code})`;
 }
