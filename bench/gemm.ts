@@ -265,6 +265,7 @@ async function check(
       differences.set(peer, difference);
       continue;
     }
+    // The largest number is how sgemm.cpp says NaN.
     const what = difference === Number.MAX_VALUE ? 'gives NaN' : `differs from ours by ${difference} of the terms' magnitude`;
     wrong.push(`${named}: ${peer.name} ${what}`);
   }

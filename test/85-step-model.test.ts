@@ -158,12 +158,9 @@ test('fitting finds the constants that made the samples, from typical ones', () 
       steps.push([product(rows, size, 2 * size), { ...nothing, op: 'activate', flops: rows * size * 40, traffic: [near(rows * size)] }]);
   const names = ['product', 'elementwise', 'overhead'] as const;
   const made: Constants = { ...TYPICAL, product: 0.6, elementwise: 0.1, overhead: 5e-7 };
-  const samples = steps.map((given) => ({
-    steps: given,
-    short: false,
-    machine: machine(1),
-    seconds: stepTime({ steps: given, short: false }, machine(1), made),
-  }));
+  const samples = steps
+    .map((given) => ({ steps: given, short: false }))
+    .map((step) => ({ ...step, machine: machine(1), seconds: stepTime(step, machine(1), made) }));
   const found = fit(samples, names, TYPICAL);
   for (const name of names) expect(Math.abs(found[name] / made[name] - 1)).toBeLessThan(0.03);
   expect(found.pack).toBe(TYPICAL.pack);

@@ -29,7 +29,7 @@ function manualChunks(id, { getModuleInfo }) {
 await build({
   configFile: false,
   logLevel: 'warn',
-  // Names are for whoever reads a stack or prints an object.
+  // Names are for whoever reads a stack or prints an object; ASCII, as V8 compiles bytes faster than 16-bit characters.
   esbuild: { minifyWhitespace: true, minifySyntax: true, minifyIdentifiers: false, charset: 'ascii' },
   build: {
     ssr: true,

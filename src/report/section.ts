@@ -22,7 +22,7 @@ export interface Axis {
 }
 
 /** A number that is NaN or infinite is drawn as missing: a gap in a line, no cell. */
-type Point = readonly [x: number, y: number];
+export type Point = readonly [x: number, y: number];
 
 interface ChartBase {
   readonly title: string;

@@ -5,6 +5,7 @@ import type { Ramp } from '../colors.js';
 import { fitted, widthOf } from '../lettering.js';
 import { FONT, type Picture, round, SMALL } from '../picture.js';
 import type { Plotting } from '../plotting.js';
+import type { Point } from '../section.js';
 
 export const AXIS = { label: null, tickSize: 0, fontSize: SMALL, fillOpacity: 0.85 };
 export const GRID = { stroke: 'currentColor', strokeOpacity: 0.13, strokeDasharray: 'none' };
@@ -58,8 +59,6 @@ export function noteHidden(picture: Picture, hidden: number, what: string): void
   if (hidden > 0)
     picture.notes.push(`${hidden} ${hidden === 1 ? 'value' : 'values'} of 0 or below cannot be shown on the log scale of ${what}.`);
 }
-
-export type Point = readonly [x: number, y: number];
 
 export const first = ([x]: Point): number => x;
 export const second = ([, y]: Point): number => y;

@@ -3,8 +3,8 @@ import { canShow, type Scale, scaleOf } from '../axes.js';
 import { seriesColor, seriesDash } from '../colors.js';
 import type { Picture } from '../picture.js';
 import type { Plotting } from '../plotting.js';
-import type { Axis, LinesChart } from '../section.js';
-import { first, frame, leftOf, noteHidden, plotIn, plotScale, type Point, rightOf, second, shareOf } from './frame.js';
+import type { Axis, LinesChart, Point } from '../section.js';
+import { first, frame, leftOf, noteHidden, plotIn, plotScale, rightOf, second, shareOf } from './frame.js';
 
 const LINE_WIDTH = 2;
 
